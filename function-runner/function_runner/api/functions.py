@@ -1,0 +1,152 @@
+"""``/functions``: the catalog, the state of each image, and building it."""
+
+from flask import Response
+
+from function_runner import errors
+from function_runner.api.route import Route
+from function_runner.api.schemas import (
+    BuildAnswer,
+    ExampleAnswer,
+    FunctionAnswer,
+    FunctionImage,
+    FunctionLimits,
+    FunctionList,
+    FunctionPool,
+    State,
+)
+from function_runner.api.services import Services
+from function_runner.api.text import as_text
+from function_runner.errors import EngineUnavailable, FunctionInvalid
+from function_runner.function import Function
+
+
+def routes() -> list[Route]:
+    """The routes of this module."""
+    return [
+        Route(
+            "GET",
+            "/functions",
+            list_all,
+            summary="List the functions",
+            tag="Functions",
+            answer=FunctionList,
+        ),
+        Route(
+            "GET",
+            "/functions/{name}",
+            show,
+            summary="A function: its parameters, limits, image and pool",
+            tag="Functions",
+            answer=FunctionAnswer,
+            problems=(errors.FunctionNotFound,),
+        ),
+        Route(
+            "POST",
+            "/functions/{name}/build",
+            build,
+            summary="Build a function's image and wait for it",
+            description="Does nothing when the image of the present source exists. A build that failed is tried again.",
+            tag="Functions",
+            answer=BuildAnswer,
+            problems=(errors.FunctionNotFound, errors.FunctionInvalid, errors.BuildFailed, errors.EngineUnavailable),
+        ),
+        Route(
+            "GET",
+            "/functions/{name}/build/log",
+            build_log,
+            summary="The log of the last build of a function's present source",
+            tag="Functions",
+            answer="text/plain",
+            problems=(errors.FunctionNotFound, errors.FunctionInvalid, errors.NotFound),
+        ),
+    ]
+
+
+def list_all(services: Services) -> FunctionList:
+    """Every folder, also those that cannot be used."""
+    return FunctionList(
+        functions=[
+            _valid(services, entry.function)
+            if entry.function is not None
+            else _invalid(services, entry.name, entry.problem or FunctionInvalid())
+            for entry in services.catalog.list()
+        ]
+    )
+
+
+def show(services: Services, *, name: str) -> FunctionAnswer:
+    """One function."""
+    try:
+        return _valid(services, services.catalog.get(name))
+    except FunctionInvalid as problem:
+        return _invalid(services, name, problem)
+
+
+def build(services: Services, *, name: str) -> BuildAnswer:
+    """Build the image, wait, and tell."""
+    function = services.catalog.get(name)
+    image = services.images.build(function)
+    log = services.logs.read_build(function.name, function.version)
+    return BuildAnswer(function=function.name, state="ready", image=FunctionImage.model_validate(image), log=log or "")
+
+
+def build_log(services: Services, *, name: str) -> Response:
+    """The build's log as text."""
+    function = services.catalog.get(name)
+    log = services.logs.read_build(function.name, function.version)
+    if log is None:
+        raise errors.NotFound(
+            f"There is no build log of function {name!r} as it is now: it was not built yet, or its log was removed.",
+            function=name,
+        )
+    return as_text(log)
+
+
+def _valid(services: Services, function: Function) -> FunctionAnswer:
+    state, problem, image = _image(services, function)
+    return FunctionAnswer(
+        name=function.name,
+        description=function.description,
+        state=state,
+        problem=problem,
+        source_hash=function.source_hash,
+        image=image,
+        limits=FunctionLimits(
+            timeout=function.timeout,
+            memory_mb=function.memory_mb,
+            cpus=function.cpus,
+            max_concurrency=function.max_concurrency,
+            invocations_per_container=function.invocations_per_container,
+        ),
+        pool=_pool(services, function.name),
+        parameters=dict(function.schema) if function.schema is not None else None,
+        examples=[ExampleAnswer.model_validate(dict(example)) for example in function.examples],
+    )
+
+
+def _image(services: Services, function: Function) -> tuple[State, str | None, FunctionImage | None]:
+    try:
+        found = services.images.state(function)
+    except EngineUnavailable as error:
+        # The catalog and its forms are worth having while the engine is away.
+        return "unknown", error.detail, None
+    return found.state, found.problem, FunctionImage.model_validate(found.image) if found.image else None
+
+
+def _invalid(services: Services, name: str, problem: FunctionInvalid) -> FunctionAnswer:
+    return FunctionAnswer(
+        name=name,
+        description="",
+        state="invalid",
+        problem=problem.detail,
+        source_hash=None,
+        image=None,
+        limits=None,
+        pool=_pool(services, name),
+        parameters=None,
+        examples=[],
+    )
+
+
+def _pool(services: Services, name: str) -> FunctionPool:
+    return FunctionPool.model_validate(services.pool.statistics(name))

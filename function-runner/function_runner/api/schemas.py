@@ -1,0 +1,611 @@
+"""Everything that is sent to the API and answered by it, as pydantic models.
+
+The same models validate requests, build answers and are described in `/openapi.json`. Requests refuse what they do
+not know; answers are built field by field.
+"""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictBool,
+    WithJsonSchema,
+    create_model,
+)
+
+from function_runner.function import NAME_PATTERN
+from function_runner.invocation import Invocation, LogState, Start, Status
+
+
+def _as_text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _as_number(text: object) -> object:
+    # pydantic would also take " 7", "7.0" and "1_000".
+    if isinstance(text, str) and not (text.isascii() and text.isdigit()):
+        raise ValueError("must be a whole number written in digits")
+    return text
+
+
+def _finite_or_none(number: object) -> object:
+    # MLflow knows NaN and infinite metrics, and writes them as strings; JSON has neither.
+    if isinstance(number, str):
+        number = float(number)
+    return number if isinstance(number, int | float) and math.isfinite(number) else None
+
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(_as_text, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:34:56.789Z"]}),
+]
+_InDigits = BeforeValidator(_as_number)
+Metric = Annotated[float | None, BeforeValidator(_finite_or_none)]
+
+
+class Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Query(BaseModel):
+    """A request's query. A route that declares none takes none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Answer(BaseModel):
+    """An answer, or a part of one."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+class ProblemError(Answer):
+    """One complaint about one place of the input."""
+
+    pointer: str
+    """JSON Pointer (RFC 6901) into what was sent: for an invocation, into its parameters."""
+    detail: str
+
+
+class FunctionError(Answer):
+    """What the handler raised."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str | None = None
+    message: str | None = None
+    stack_trace: list[str] | None = None
+
+
+class Problem(Answer):
+    """Every error has this shape (RFC 9457, `application/problem+json`). Members without a value are left out."""
+
+    model_config = ConfigDict(extra="allow", json_schema_serialization_defaults_required=False)
+
+    type: str
+    """Always `about:blank`: `code` tells what kind of problem it is."""
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    """The HTTP status."""
+    detail: str
+    """What happened, to what, and what to try."""
+    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Stable name of the kind of problem, for programs."""
+    instance: str | None = None
+    """Address of the invocation's record, when one was accepted."""
+    function: str | None = None
+    invocation_id: str | None = None
+    container_name: str | None = None
+    log_file: str | None = None
+    errors: list[ProblemError] | None = None
+    """Each place of the input that was refused."""
+    retry_after: int | None = None
+    """Seconds after which it is worth trying again; also in the header `Retry-After`."""
+    function_error: FunctionError | None = None
+    """What the handler raised."""
+    exit_code: int | None = None
+    """Exit code of the container's process."""
+    error_id: str | None = None
+    """Finds an internal error in the runner's log."""
+
+
+# --- invocations ------------------------------------------------------------------------------------------------------
+
+
+class InvokeRequest(Body):
+    """Run a function once."""
+
+    function: Annotated[str, Field(min_length=1, max_length=100, examples=["train"])]
+    """Name of the function: a folder in `functions/`."""
+    parameters: dict[str, Any] = {}
+    """What the handler gets; must fit the function's schema, whose defaults are filled in."""
+    timeout: Annotated[float | None, Field(gt=0)] = None
+    """Seconds the handler may run; default: the function's own limit."""
+
+
+def invoke_request(max_timeout: float) -> type[InvokeRequest]:
+    """The request's model with the configured upper limit of `timeout`."""
+    declared = InvokeRequest.model_fields["timeout"]
+    bounded = Annotated[float | None, Field(gt=0, le=max_timeout, description=declared.description)]
+    return create_model("InvokeRequest", __base__=InvokeRequest, __doc__=InvokeRequest.__doc__, timeout=(bounded, None))
+
+
+class TimingsAnswer(Answer):
+    """Milliseconds spent in each phase; null where it was not reached."""
+
+    queue_ms: float | None
+    """Waiting for a free place."""
+    build_ms: float | None
+    """Building the function's image, or waiting for the build."""
+    start_ms: float | None
+    """Starting the container and loading the function."""
+    run_ms: float | None
+    """In the handler."""
+    total_ms: float | None
+
+
+class InvocationAnswer(Answer):
+    """A finished invocation and its result."""
+
+    invocation_id: str
+    function: str
+    status: Status
+    container_name: str | None
+    """The container it ran in; also the name of its log file."""
+    log_file: str | None
+    start: Start | None
+    """`cold`: the container was made for this invocation; `warm`: it was already waiting."""
+    timings: TimingsAnswer
+    result: Any
+    """What the handler returned."""
+
+    @classmethod
+    def of(cls, invocation: Invocation) -> "InvocationAnswer":
+        """The answer about a finished invocation."""
+        return cls(**_common(invocation))
+
+
+class RecordError(Answer):
+    """Why an invocation failed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    code: str
+    """As in the problem that its caller got."""
+    type: str | None = None
+    message: str | None = None
+    stack_trace: list[str] | None = None
+    errors: list[ProblemError] | None = None
+
+
+class ImageIdentity(Answer):
+    """The image an invocation ran in."""
+
+    tag: str | None
+    id: str | None
+    base_id: str | None
+    """The base image it was built from."""
+
+
+class MlflowReference(Answer):
+    """What an invocation made or used in MLflow."""
+
+    run_id: str | None = None
+    experiment_id: str | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+    model_uri: str | None = None
+
+
+class Record(InvocationAnswer):
+    """Everything that is known of an invocation."""
+
+    parameters: dict[str, Any]
+    """With the schema's defaults, as the handler got them."""
+    created_at: Moment
+    started_at: Moment | None
+    """When it was handed to its container."""
+    finished_at: Moment | None
+    attempt: int
+    timeout_seconds: float
+    error: RecordError | None
+    exit_code: int | None
+    """Of the container's process, when it ended by itself."""
+    oom_killed: bool | None
+    max_memory_mb: float | None
+    memory_limit_mb: int | None
+    image: ImageIdentity | None
+    source_hash: str | None
+    """Over every file of the function's folder at that time."""
+    log_state: LogState | None
+    mlflow: MlflowReference | None
+
+    @classmethod
+    def of(cls, invocation: Invocation) -> "Record":
+        """The record as it is stored."""
+        image = ImageIdentity(tag=invocation.image_tag, id=invocation.image_id, base_id=invocation.base_image_id)
+        mlflow = {name: str(value) for name, value in (invocation.mlflow or {}).items() if value is not None}
+        return cls(
+            **_common(invocation),
+            parameters=dict(invocation.parameters),
+            created_at=invocation.created_at,
+            started_at=invocation.started_at,
+            finished_at=invocation.finished_at,
+            attempt=invocation.attempt,
+            timeout_seconds=invocation.timeout_seconds,
+            error=RecordError.model_validate(dict(invocation.error)) if invocation.error else None,
+            exit_code=invocation.exit_code,
+            oom_killed=invocation.oom_killed,
+            max_memory_mb=invocation.max_memory_mb,
+            memory_limit_mb=invocation.memory_limit_mb,
+            image=image if invocation.image_tag or invocation.image_id else None,
+            source_hash=invocation.source_hash,
+            log_state=invocation.log_state,
+            mlflow=MlflowReference.model_validate(mlflow) if mlflow else None,
+        )
+
+
+def _common(invocation: Invocation) -> dict[str, Any]:
+    return {
+        "invocation_id": invocation.id,
+        "function": invocation.function,
+        "status": invocation.status,
+        "container_name": invocation.container_name,
+        "log_file": invocation.log_file,
+        "start": invocation.start,
+        "timings": TimingsAnswer.model_validate(invocation.timings),
+        "result": invocation.result,
+    }
+
+
+class InvocationsQuery(Query):
+    """Which invocations to list."""
+
+    function: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Only of this function."""
+    status: Status | None = None
+    """Only in this state."""
+    limit: Annotated[int, Field(ge=1, le=200), _InDigits] = 50
+    before: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """`next` of the page before this one."""
+
+
+class InvocationPage(Answer):
+    """Invocations, newest first."""
+
+    invocations: list[Record]
+    next: str | None
+    """Pass it as `before` for the next page; null at the end."""
+
+
+class LogsQuery(Query):
+    """How much of the log."""
+
+    tail: Annotated[int, Field(ge=1, le=100_000), _InDigits] | None = None
+    """Only this many lines from the end."""
+
+
+# --- functions --------------------------------------------------------------------------------------------------------
+
+
+State = Literal["ready", "not_built", "building", "build_failed", "invalid", "unknown"]
+
+
+class FunctionImage(Answer):
+    """The image of a function's present source."""
+
+    tag: str
+    id: str
+    size_bytes: int
+    built_at: Moment
+
+
+class FunctionLimits(Answer):
+    """What bounds each invocation of a function."""
+
+    timeout: float
+    """Seconds."""
+    memory_mb: int
+    cpus: float
+    max_concurrency: int | None
+    """Invocations at the same time; null: only the runner's own limit."""
+    invocations_per_container: int
+
+
+class FunctionPool(Answer):
+    """Execution environments of a function, and callers waiting for one."""
+
+    warm: int
+    """Ready environments to keep."""
+    ready: int
+    starting: int
+    busy: int
+    waiting: int
+
+
+class ExampleAnswer(Answer):
+    """Parameters to try a function with."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+class FunctionAnswer(Answer):
+    """A function as its folder stands right now."""
+
+    name: str
+    description: str
+    state: State
+    """State of its image. `invalid`: the folder cannot be used; `unknown`: the container engine does not answer."""
+    problem: str | None
+    """Why it is invalid, not built or unknown, in words."""
+    source_hash: str | None
+    image: FunctionImage | None
+    limits: FunctionLimits | None
+    pool: FunctionPool
+    parameters: dict[str, Any] | None
+    """JSON Schema (2020-12) of the parameters; null when the function takes anything."""
+    examples: list[ExampleAnswer]
+
+
+class FunctionList(Answer):
+    """Every folder of `functions/`, by name."""
+
+    functions: list[FunctionAnswer]
+
+
+class BuildAnswer(Answer):
+    """A function's image was built, or was there already."""
+
+    function: str
+    state: Literal["ready"]
+    image: FunctionImage
+    log: str
+    """The build's log; empty when nothing had to be built since the logs were last cleared."""
+
+
+# --- MLflow: models and experiments -----------------------------------------------------------------------------------
+
+
+class PageQuery(Query):
+    """Which page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=200), _InDigits] = 50
+    page_token: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    """`next_page_token` of the page before this one."""
+
+
+class ModelAnswer(Answer):
+    """A registered model."""
+
+    name: str
+    description: str | None
+    created_at: Moment | None
+    updated_at: Moment | None
+    latest_version: str | None
+    aliases: dict[str, str]
+    """Version by alias."""
+    tags: dict[str, str]
+    mlflow_url: str
+    """Its page in MLflow, from this server's root."""
+
+
+class ModelPage(Answer):
+    """Registered models."""
+
+    models: list[ModelAnswer]
+    next_page_token: str | None
+
+
+class ModelVersionAnswer(Answer):
+    """A version of a registered model, with what the run that made it measured."""
+
+    name: str
+    version: str
+    created_at: Moment | None
+    status: str | None
+    run_id: str | None
+    source: str | None
+    description: str | None
+    aliases: list[str]
+    tags: dict[str, str]
+    metrics: dict[str, Metric]
+    """Of the run; null for a metric that is not a finite number."""
+    parameters: dict[str, str]
+    """Of the run."""
+    model_uri: str
+    mlflow_url: str
+
+
+class ModelVersionPage(Answer):
+    """Versions of a model, newest first."""
+
+    versions: list[ModelVersionAnswer]
+    next_page_token: str | None
+
+
+class ExperimentAnswer(Answer):
+    """An experiment."""
+
+    experiment_id: str
+    name: str
+    lifecycle_stage: str | None
+    created_at: Moment | None
+    updated_at: Moment | None
+    tags: dict[str, str]
+    mlflow_url: str
+
+
+class ExperimentPage(Answer):
+    """Experiments."""
+
+    experiments: list[ExperimentAnswer]
+    next_page_token: str | None
+
+
+class RunAnswer(Answer):
+    """A run of an experiment."""
+
+    run_id: str
+    run_name: str | None
+    status: str | None
+    started_at: Moment | None
+    finished_at: Moment | None
+    metrics: dict[str, Metric]
+    parameters: dict[str, str]
+    tags: dict[str, str]
+    mlflow_url: str
+
+
+class RunPage(Answer):
+    """Runs of an experiment, newest first."""
+
+    runs: list[RunAnswer]
+    next_page_token: str | None
+
+
+# --- operations -------------------------------------------------------------------------------------------------------
+
+
+class Health(Answer):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Check(Answer):
+    """One thing the runner needs."""
+
+    ok: StrictBool
+    detail: str
+
+
+class ReadinessChecks(Answer):
+    """Everything the runner needs."""
+
+    engine: Check
+    database: Check
+    mlflow: Check
+    logs: Check
+
+
+class Readiness(Answer):
+    """Whether invocations can be accepted."""
+
+    ready: StrictBool
+    """The engine, the database and the logs folder work, and the runner is not shutting down."""
+    degraded: StrictBool
+    """Ready, but MLflow does not answer: functions that need it will fail."""
+    draining: StrictBool
+    """Shutting down: running invocations finish, new ones are refused."""
+    checks: ReadinessChecks
+
+
+class SectionError(Answer):
+    """A section of the status page that could not be filled."""
+
+    error: str
+
+
+class EngineStatus(Answer):
+    """The container engine and its machine."""
+
+    version: str
+    api_version: str
+    os: str
+    kernel: str
+    cpus: int
+    memory_bytes: int
+    storage_driver: str
+    cgroup_version: str
+    runtime: str
+
+
+class ImageStatus(Answer):
+    """An image of ours."""
+
+    tag: str
+    id: str
+    base_id: str | None
+    size_bytes: int
+    built_at: Moment
+
+
+class ContainerStatus(Answer):
+    """A function container of ours."""
+
+    id: str
+    name: str
+    state: str
+    function: str | None
+    role: str | None
+    image: str
+    created_at: Moment
+
+
+class PoolStatus(Answer):
+    """The pool as a whole, and by function."""
+
+    model_config = ConfigDict(extra="allow")
+
+    is_draining: bool
+    in_flight: int
+    functions: dict[str, FunctionPool]
+
+
+class MlflowStatus(Answer):
+    """MLflow as the runner sees it."""
+
+    tracking_uri: str
+    version: str
+
+
+class DatabaseStatus(Answer):
+    """The record of invocations."""
+
+    url: str
+    """Without credentials."""
+    invocations: dict[str, int]
+    """How many there are, by status."""
+
+
+class DiskStatus(Answer):
+    """Room on the disk that holds the logs."""
+
+    logs_dir: str
+    total_bytes: int
+    free_bytes: int
+
+
+class DebugAnswer(Answer):
+    """The system's status on one page. A section that cannot be filled says why, and the others are still there."""
+
+    version: str
+    started_at: Moment
+    uptime_seconds: float
+    engine: EngineStatus | SectionError
+    images: list[ImageStatus] | SectionError
+    containers: list[ContainerStatus] | SectionError
+    pool: PoolStatus | SectionError
+    mlflow: MlflowStatus | SectionError
+    database: DatabaseStatus | SectionError
+    disk: DiskStatus | SectionError
+    settings: dict[str, Any]
+    """Settings that are no secrets."""

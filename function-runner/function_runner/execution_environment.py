@@ -1,0 +1,488 @@
+"""One execution environment: a container prepared for one invocation, from its creation to its removal.
+
+    STARTING -> READY -> BUSY -> GONE
+
+It becomes READY when its process asks the runtime API for work, BUSY when it is handed an invocation, and GONE from
+wherever it is. The runtime API's thread brings what the container says (`ask_for_work`, `take_result`, `take_error`);
+the invoker's thread waits for it (`wait_ready`, `invoke`); a capture thread of its own copies the output to the log
+and notices the container's end. They meet in three futures, so nobody polls and nobody waits under a lock.
+"""
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from function_runner.docker_engine import ContainerEngine, ContainerState, Image, StartRefused
+from function_runner.docker_spec import ContainerSpec
+from function_runner.errors import (
+    EngineUnavailable,
+    ExitedWithoutResult,
+    FieldError,
+    HandlerError,
+    HandlerNotFound,
+    HandlerRefused,
+    InitError,
+    InvalidResult,
+    InvocationFailed,
+    Killed,
+    Lost,
+    OutOfMemory,
+    ResultTooLarge,
+    RunnerError,
+    TimedOut,
+)
+from function_runner.function import Function
+from function_runner.invocation import Deadline, LogState, Status
+from function_runner.logs import LogFile
+
+log = logging.getLogger(__name__)
+
+SIGKILL_EXIT = 137
+# What an exit code says by convention
+WELL_KNOWN_EXITS = {
+    126: " (the ENTRYPOINT of its image is not executable)",
+    127: " (the ENTRYPOINT of its image does not exist)",
+    139: " (it crashed: segmentation fault)",
+}
+SIGTERM_EXIT = 143
+
+DRAIN_OUTPUT_SECONDS = 5.0  # how long a killed container's last output may take to arrive
+# What the runtime client reports when it cannot write the handler's result as JSON
+MARSHAL_ERROR = "Runtime.MarshalError"
+# How much of an exception is kept; the log has all of it
+MAX_MESSAGE = 10_000
+MAX_TRACE_LINES = 100
+MAX_TRACE_LINE = 1000
+
+# The engine marks a container as out of memory a moment after the kernel killed it.
+OOM_SETTLE_SECONDS = 0.3
+
+
+class EnvironmentState(StrEnum):
+    """The four states of an execution environment."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One invocation as the container gets it."""
+
+    invocation_id: str
+    event: bytes  # the parameters, as JSON
+    timeout: float  # seconds the handler may run
+    deadline_ms: int  # the same as wall-clock time, milliseconds since the epoch, for the function's own use
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the invocation ended, for the log's last lines."""
+
+    status: Status
+    run_ms: float | None
+    init_ms: float | None
+    detail: str | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the container's process and its log once it is over."""
+
+    exit_code: int | None  # None: it was still alive and ended by us
+    oom_killed: bool
+    max_memory_mb: float | None
+    log_state: LogState
+    log_bytes: int
+    log_sha256: str | None
+
+
+class ProtocolViolation(Exception):
+    """The container asked for something that makes no sense in its state."""
+
+
+class ExecutionEnvironment:
+    """A container, its log file and the one invocation it serves."""
+
+    def __init__(
+        self,
+        function: Function,
+        image: Image,
+        spec: ContainerSpec,
+        *,
+        token: str,
+        engine: ContainerEngine,
+        log_file: LogFile,
+    ) -> None:
+        self.function = function
+        self.image = image
+        self.name = spec.name
+        self.token = token
+        self.address: Future[str] = Future()  # its address on the functions' network, known after the start
+        self.work: Future[Work | None] = Future()  # what GET next waits for; None: the environment is over
+        self.started_at = time.monotonic()
+        self._spec = spec
+        self._engine = engine
+        self._log = log_file
+        self._container_id: str | None = None
+        self._capture: threading.Thread | None = None
+        self._ready: Future[None] = Future()
+        self._result: Future[bytes] = Future()
+        self._accepted: Future[bool] = Future()  # whether the posted result became the record
+        self._nothing_more: Future[Work | None] = Future()  # what GET next waits for afterwards; settled at the end
+        self._serving: str | None = None  # id of the invocation that was handed over
+        self._ended = threading.Event()  # the container's process is over and its output is copied
+        self._exit: ContainerState | None = None
+        self._kill_wanted = False
+        self._ready_at: float | None = None
+        self._max_memory_mb: float | None = None
+        self._lock = threading.Lock()  # guards _state
+        self._state = EnvironmentState.STARTING
+
+    # --- from the pool ------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> EnvironmentState:
+        """Where it stands."""
+        return self._state
+
+    @property
+    def container_id(self) -> str | None:
+        """The engine's id, or None before the container was created."""
+        return self._container_id
+
+    @property
+    def init_ms(self) -> float | None:
+        """Milliseconds from the container's start until it asked for work; None if it never did."""
+        return (self._ready_at - self.started_at) * 1000 if self._ready_at is not None else None
+
+    def launch(self) -> None:
+        """Create and start the container, with its output being captured from the first byte.
+
+        Raises:
+            ImageMissing, InitError, EngineUnavailable: nothing runs; `destroy` cleans up what there is.
+        """
+        self._container_id = self._engine.create(self._spec)
+        output = self._engine.attach(self._container_id)
+        self._capture = threading.Thread(
+            target=self._copy_output, args=(self._container_id, output), name=f"log-{self.name}", daemon=True
+        )
+        self._capture.start()
+        self.started_at = time.monotonic()
+        try:
+            self._engine.start(self._container_id)
+        except StartRefused as error:
+            raise InitError(f"The container of function {self.function.name!r} cannot be started: {error}") from error
+        if self._kill_wanted:  # somebody gave up on it while it was being made
+            self.kill()
+        state = self._engine.inspect(self._container_id)
+        if state is not None and state.ip_address:
+            self.address.set_result(state.ip_address)
+        # Otherwise it has ended already; the capture thread finds out how.
+
+    def wait_ready(self, deadline: Deadline) -> None:
+        """Return when the container has asked for work.
+
+        Raises:
+            InitError, OutOfMemory, ExitedWithoutResult, Killed: it ended before that.
+            TimedOut: it was still loading when the deadline passed.
+        """
+        try:
+            self._ready.result(timeout=deadline.remaining)
+        except FutureTimeoutError:
+            raise TimedOut(
+                f"Function {self.function.name!r} was still loading its module when its time to start was over.",
+                phase="init",
+            ) from None
+
+    # --- from the invoker ---------------------------------------------------------------------------------------------
+
+    def invoke(self, work: Work) -> bytes:
+        """Hand the invocation over and wait for its result, as the bytes the handler's answer was sent in.
+
+        Must be followed by `acknowledge`: until then the container's own request for delivering it stays open.
+
+        Raises:
+            InvocationFailed: one of its subclasses says how it ended instead.
+            TimedOut: no answer within ``work.timeout``; the container still runs and must be destroyed.
+        """
+        with self._lock:
+            if self._state is not EnvironmentState.READY:
+                raise Killed(f"Container {self.name} ended before the invocation could be handed to it.")
+            self._state = EnvironmentState.BUSY
+            self._serving = work.invocation_id
+        self._log.write_line(f"START RequestId: {work.invocation_id} Version: {self.function.version}")
+        self.work.set_result(work)
+        try:
+            return self._result.result(timeout=work.timeout)
+        except FutureTimeoutError:
+            raise TimedOut(
+                f"Function {self.function.name!r} did not finish within {work.timeout:g} s and was killed.",
+                phase="run",
+            ) from None
+
+    def acknowledge(self, *, accepted: bool) -> None:
+        """Tell the container whether its result became the record. Later calls change nothing."""
+        _settle(self._accepted, accepted)
+
+    # --- from the runtime API -----------------------------------------------------------------------------------------
+
+    def ask_for_work(self) -> Future[Work | None]:
+        """The container asks for its next invocation and is thereby ready. None in the future: there will be none.
+
+        Raises:
+            ProtocolViolation: it still owes an answer.
+        """
+        with self._lock:
+            if self._state is EnvironmentState.STARTING:
+                self._state = EnvironmentState.READY
+                self._ready_at = time.monotonic()
+            elif self._result.done() or self._state is EnvironmentState.GONE:
+                return self._nothing_more  # served its one invocation: it waits here until it is removed
+            elif self._state is EnvironmentState.BUSY:
+                raise ProtocolViolation("the previous invocation has not been answered")
+        _settle(self._ready, None)
+        return self.work
+
+    def is_serving(self, invocation_id: str) -> bool:
+        """True when this is the invocation that was handed over and it has no answer yet."""
+        return self._serving == invocation_id and not self._result.done() and self._state is EnvironmentState.BUSY
+
+    def take_result(self, body: bytes) -> Future[bool]:
+        """The handler's result. The future tells whether it became the record."""
+        _settle(self._result, body)
+        return self._accepted
+
+    def take_oversized_result(self, limit: int) -> Future[bool]:
+        """The handler returned more than ``limit`` bytes."""
+        return self._take_failure(
+            ResultTooLarge(
+                f"Function {self.function.name!r} returned more than the {limit} bytes a result may hold. "
+                "Store it as an artifact and return its address."
+            )
+        )
+
+    def take_error(self, report: Mapping[str, Any]) -> Future[bool]:
+        """The handler raised: ``report`` has errorType, errorMessage and stackTrace."""
+        return self._take_failure(_handler_failure(self.function.name, report))
+
+    def take_init_error(self, report: Mapping[str, Any]) -> None:
+        """The module could not be loaded. Answers whoever waits for the environment."""
+        sentence = _sentence(self.function.name, "could not be loaded", report)
+        _fail(self._ready, InitError(sentence, function_error=_function_error(report)))
+
+    def _take_failure(self, failure: InvocationFailed) -> Future[bool]:
+        _fail(self._result, failure)
+        return self._accepted
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def kill(self) -> None:
+        """End the container at once. Safe to call in any state and more than once.
+
+        When the engine is away this is only logged: the reaper removes the container later.
+        """
+        self._kill_wanted = True
+        if self._container_id is None:
+            return
+        try:
+            self._engine.kill(self._container_id)
+        except EngineUnavailable as error:
+            log.warning("kill failed: %s", error, extra={"action": "kill_failed", "container": self.name})
+
+    def destroy(self, ending: Ending | None, invocation_id: str | None, record: Callable[[Facts], None]) -> None:
+        """Kill the container, finish its log, hand the facts to ``record`` and only then remove it.
+
+        Called off the path of the answer. Does its part even when the engine is away: then the container is left to
+        the reaper.
+        """
+        with self._lock:
+            self._state = EnvironmentState.GONE
+        if not self._ended.is_set():
+            self.sample_memory()
+            self.kill()
+        complete = self._capture is None or self._ended.wait(DRAIN_OUTPUT_SECONDS)
+        # Only now: a living container would take the answer for an error of ours, and say so in its log.
+        for waiting in (self.work, self._nothing_more):
+            _settle(waiting, None)
+        self.acknowledge(accepted=False)
+        facts = self._close_log(ending, invocation_id, complete)
+        record(facts)
+        if self._container_id is not None:
+            self._engine.remove(self._container_id)
+
+    def _close_log(self, ending: Ending | None, invocation_id: str | None, complete: bool) -> Facts:
+        if not complete:
+            self._log.write_line("[the end of the output is missing: the container engine did not deliver it]")
+        # We killed it: then its exit code says nothing about the function.
+        state = self._exit
+        exit_code = state.exit_code if state is not None and not self._kill_wanted else None
+        oom_killed = bool(state and state.oom_killed)
+        memory = float(self.function.memory_mb) if oom_killed else self._max_memory_mb
+        if ending is not None:
+            for line in _report(ending, invocation_id or "", self.function.memory_mb, memory):
+                self._log.write_line(line)
+        summary = self._log.close()
+        log_state = summary.state if complete or summary.state is not LogState.COMPLETE else LogState.PARTIAL
+        return Facts(exit_code, oom_killed, memory, log_state, summary.bytes, summary.sha256)
+
+    def sample_memory(self) -> None:
+        """Look how much memory the container has used, while there is still something to look at.
+
+        Engines on cgroup v1 tell the peak, so that one look at the end is enough; on v2 they tell what is in use now.
+        """
+        if self._container_id is None:
+            return
+        try:
+            used = self._engine.memory_mb(self._container_id)
+        except EngineUnavailable:
+            return  # a figure for people; the next sample may succeed
+        if used is not None:
+            self._max_memory_mb = max(used, self._max_memory_mb or 0.0)
+
+    def _copy_output(self, container_id: str, output: Iterator[bytes]) -> None:
+        """Copy the container's output to the log until it ends, then find out how it ended. Runs in its own thread."""
+        for chunk in output:
+            self._log.write(chunk)
+        try:
+            self._exit = self._look_at_exit(container_id)
+            failure: RunnerError = self._explain_exit(self._exit)
+        except EngineUnavailable as error:
+            # Before the hand-over nothing has happened yet; after it, nobody can know what did.
+            failure = error if self._serving is None else Lost(f"The outcome is not known. {error.detail}")
+        with self._lock:
+            self._state = EnvironmentState.GONE
+        _fail(self._ready, failure)
+        _fail(self._result, failure)
+        self._ended.set()
+
+    def _look_at_exit(self, container_id: str) -> ContainerState | None:
+        """The container's state after its output ended. The engine may need a moment to notice the end itself."""
+        settle = Deadline.after(OOM_SETTLE_SECONDS)
+        patience = Deadline.after(DRAIN_OUTPUT_SECONDS)
+        while True:
+            state = self._engine.inspect(container_id)
+            if state is None:
+                return None
+            ended = not state.running and state.exit_code is not None
+            unsettled = ended and state.exit_code == SIGKILL_EXIT and not state.oom_killed and not self._kill_wanted
+            if (ended and not unsettled) or (ended and settle.has_passed) or patience.has_passed:
+                return state
+            time.sleep(0.02)
+
+    def _explain_exit(self, state: ContainerState | None) -> InvocationFailed:
+        """What it means that the container ended without an answer."""
+        name, during = self.function.name, "while it was starting" if self._ready_at is None else "without a result"
+        if state is None:
+            return Killed(f"Container {self.name} was removed from outside {during}.")
+        code = state.exit_code
+        if state.running:
+            return Lost(f"The container engine closed the output of container {self.name}, which it says still runs.")
+        if state.oom_killed:
+            return OutOfMemory(
+                f"Function {name!r} needed more than its {self.function.memory_mb} MB of memory and was ended {during}."
+                " Raise `memory` in its function.yaml or give it less to do.",
+                exit_code=code,
+            )
+        if self._kill_wanted:
+            return Killed(f"Container {self.name} was ended by the function runner {during}, because it shuts down.")
+        if code in (SIGKILL_EXIT, SIGTERM_EXIT):
+            return Killed(f"Container {self.name} was killed from outside {during} (exit code {code}).", exit_code=code)
+        crashed = WELL_KNOWN_EXITS.get(code or 0, "")
+        return ExitedWithoutResult(
+            f"Function {name!r} ended its process {during}: exit code {code}{crashed}. Its log may say why.",
+            exit_code=code,
+        )
+
+
+def _settle(future: Future[Any], value: Any) -> None:
+    """Set the result unless somebody was first: the first word counts."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_result(value)
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    """Set the exception unless somebody was first."""
+    with contextlib.suppress(InvalidStateError):
+        future.set_exception(error)
+
+
+def _handler_failure(function: str, report: Mapping[str, Any]) -> InvocationFailed:
+    """Which of our errors the handler's exception means.
+
+    Two names are a convention of ours: ``InvalidParameters`` means that the parameters were refused, and any name that
+    ends in ``NotFound`` that what they name does not exist. Everything else is the handler's own failure.
+    """
+    function_error = _function_error(report)
+    kind, message = function_error["type"], function_error["message"]
+    if kind == MARSHAL_ERROR:
+        return InvalidResult(f"Function {function!r} returned something that is not JSON: {_cut(message, 500)}")
+    if kind == "InvalidParameters":
+        detail = f"Function {function!r} refused the parameters: {message}"
+        return HandlerRefused(detail, errors=_field_errors(message), function_error=function_error)
+    if kind.endswith("NotFound"):
+        return HandlerNotFound(_without_pointers(message), errors=_field_errors(message), function_error=function_error)
+    return HandlerError(_sentence(function, "raised", report), function_error=function_error)
+
+
+def _function_error(report: Mapping[str, Any]) -> dict[str, Any]:
+    trace = report.get("stackTrace")
+    lines = [_cut(str(line), MAX_TRACE_LINE) for line in trace] if isinstance(trace, list) else []
+    if len(lines) > MAX_TRACE_LINES:  # a recursion without end: its beginning and its end say it all
+        half = MAX_TRACE_LINES // 2
+        lines = [*lines[:half], f"... {len(lines) - 2 * half} more ...", *lines[-half:]]
+    return {
+        "type": _cut(str(report.get("errorType") or "Unknown"), 200),
+        "message": _cut(str(report.get("errorMessage") or ""), MAX_MESSAGE),
+        "stack_trace": lines,
+    }
+
+
+def _sentence(function: str, verb: str, report: Mapping[str, Any]) -> str:
+    error = _function_error(report)
+    return f"Function {function!r} {verb}: {error['type']}: {_cut(error['message'], 500) or 'no message'}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _field_errors(message: str) -> list[FieldError]:
+    """Lines of the form ``/json/pointer: words`` belong to a place of the parameters."""
+    found = []
+    for line in message.splitlines():
+        pointer, separator, words = line.strip().partition(": ")
+        if separator and pointer.startswith("/"):
+            found.append(FieldError(pointer, words))
+    return found
+
+
+def _without_pointers(message: str) -> str:
+    errors = _field_errors(message)
+    return " ".join(error.detail for error in errors) if errors else message
+
+
+def _report(ending: Ending, invocation_id: str, memory_limit_mb: int, memory_mb: float | None) -> list[str]:
+    """The closing lines of the log, in AWS Lambda's shape."""
+    fields = [f"REPORT RequestId: {invocation_id}"]
+    if ending.run_ms is not None:
+        fields += [f"Duration: {ending.run_ms:.2f} ms", f"Billed Duration: {max(1, math.ceil(ending.run_ms))} ms"]
+    fields.append(f"Memory Size: {memory_limit_mb} MB")
+    fields.append(f"Max Memory Used: {round(memory_mb)} MB" if memory_mb is not None else "Max Memory Used: unknown")
+    if ending.init_ms is not None:
+        fields.append(f"Init Duration: {ending.init_ms:.2f} ms")
+    fields.append(f"Status: {ending.status}")
+    lines = [f"END RequestId: {invocation_id}", "\t".join(fields)]
+    if ending.detail:
+        lines.insert(0, f"[{' '.join(ending.detail.split())}]")
+    return lines

@@ -1,0 +1,232 @@
+"""A function: a folder with a Dockerfile and a handler, and what its ``function.yaml`` says about it."""
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import regex
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from function_runner.errors import FieldError, ParametersInvalid
+
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,40}$"
+
+# Names the runner sets itself, or that change how any process starts; a manifest must not touch them.
+RESERVED_VARIABLES = frozenset({"PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "TZ"})
+RESERVED_PREFIXES = ("AWS_", "SMLOPS_", "MLFLOW_", "LAMBDA_", "_")
+
+MAX_FIELD_ERRORS = 20
+
+# A pattern such as ^(a+)+$ takes for ever to find out that a text does not match, and all that time nothing else runs.
+PATTERN_SECONDS = 0.2
+
+
+class Example(BaseModel):
+    """Parameters to try a function with, and a name for them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(max_length=100)] = "Example"
+    parameters: dict[str, Any]
+
+
+class Manifest(BaseModel):
+    """What ``function.yaml`` may say. Every field is optional; None means the runner's default applies."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: Annotated[str, Field(max_length=2000)] = ""
+    parameters: dict[str, Any] | None = None
+    examples: Annotated[list[Example], Field(max_length=50)] = []
+    timeout: Annotated[float, Field(gt=0)] | None = None  # seconds
+    memory: Annotated[int, Field(ge=16, le=1_048_576)] | None = None  # MB
+    cpus: Annotated[float, Field(gt=0, le=1024)] | None = None
+    warm: Annotated[int, Field(ge=0, le=100)] = 0
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    invocations_per_container: Annotated[int, Field(ge=1)] = 1
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float | bool] = {}
+
+    @field_validator("parameters")
+    @classmethod
+    def _check_schema(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        if schema is None:
+            return None
+        try:
+            json.dumps(schema, allow_nan=False)
+        except (TypeError, ValueError) as error:  # YAML knows dates and .nan, JSON does not
+            raise ValueError(f"must be plain JSON: {error}") from error
+        if schema.get("type", "object") != "object":
+            raise ValueError("the schema must describe an object (type: object)")
+        for reference in (*_values_of("$ref", schema), *_values_of("$dynamicRef", schema)):
+            if not reference.startswith("#"):
+                raise ValueError(f"$ref may only point inside the schema, not to {reference!r}")
+        for pattern in _values_of("pattern", schema):
+            try:
+                regex.compile(pattern)
+            except regex.error as error:
+                raise ValueError(f"the pattern {pattern!r} is not a regular expression: {error}") from error
+        if any(_values_of("patternProperties", schema)):
+            raise ValueError("patternProperties is not supported: list the properties by name")
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            raise ValueError(f"not a JSON Schema 2020-12: {error.message} at {error.json_path}") from error
+        return schema
+
+    @field_validator("environment")
+    @classmethod
+    def _check_environment(cls, environment: dict[str, Any]) -> dict[str, Any]:
+        for name in environment:
+            if name.upper() in RESERVED_VARIABLES or name.upper().startswith(RESERVED_PREFIXES):
+                raise ValueError(f"{name} is set by the runner and cannot be changed")
+        return environment
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function as it stands in its folder right now."""
+
+    name: str
+    folder: Path
+    source_hash: str  # 64 hex digits over every file that goes into the image
+    description: str
+    timeout: float  # seconds the handler may run
+    memory_mb: int
+    cpus: float
+    warm: int  # ready execution environments to keep
+    max_concurrency: int | None  # None: only the runner's own limit applies
+    invocations_per_container: int
+    schema: Mapping[str, Any] | None  # JSON Schema of the parameters
+    examples: tuple[Mapping[str, Any], ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """The first 12 hex digits of the source hash: what users see as the function's version."""
+        return self.source_hash[:12]
+
+    def validate(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with the schema's defaults filled in (top-level properties), as the handler will get them.
+
+        Raises:
+            ParametersInvalid: they do not fit the schema; ``errors`` points to each place.
+        """
+        complete = copy.deepcopy(dict(parameters))
+        if self.schema is None:
+            return complete
+        for name, declared in self.schema.get("properties", {}).items():
+            if isinstance(declared, Mapping) and "default" in declared and name not in complete:
+                complete[name] = copy.deepcopy(declared["default"])
+        complaints = sorted(_Validator(self.schema).iter_errors(complete), key=lambda error: list(map(str, error.path)))
+        if complaints:
+            # A dict keeps the order and drops repetitions: the validator reports each missing name by itself.
+            found = dict.fromkeys(entry for complaint in complaints for entry in _field_errors(complaint))
+            errors = list(found)[:MAX_FIELD_ERRORS]
+            first = errors[0]
+            raise ParametersInvalid(
+                f"The parameters do not fit the schema of function {self.name!r}: "
+                f"{first.pointer or 'parameters'}: {first.detail}",
+                errors=errors,
+                function=self.name,
+            )
+        return complete
+
+
+def _values_of(keyword: str, schema: Any) -> Iterator[Any]:
+    """What a keyword says, wherever it stands in a schema; but a property may well have the keyword's name."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key == keyword and isinstance(value, dict if keyword == "patternProperties" else str):
+                yield value
+            elif key in ("properties", "$defs") and isinstance(value, dict):
+                for nested in value.values():
+                    yield from _values_of(keyword, nested)
+            elif key not in ("enum", "const", "default", "examples"):
+                yield from _values_of(keyword, value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _values_of(keyword, value)
+
+
+def _match_pattern(_: Any, pattern: str, instance: Any, __: Any) -> Iterator[ValidationError]:
+    """The keyword ``pattern``, but with an end to its patience."""
+    if not isinstance(instance, str):
+        return
+    try:
+        matches = regex.search(pattern, instance, timeout=PATTERN_SECONDS)
+    except TimeoutError:
+        # Under a name of its own, so that it is not worded as a mismatch.
+        yield ValidationError(f"could not be compared with the pattern {pattern} in time", validator="patternTimeout")
+        return
+    if matches is None:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator = extend(Draft202012Validator, {"pattern": _match_pattern})  # type: ignore[no-untyped-call]
+
+
+def _field_errors(error: ValidationError) -> Iterator[FieldError]:
+    """Words for one complaint of the validator, at the place a form would show it."""
+    pointer = _pointer(error.absolute_path)
+    instance: Any = error.instance
+    if error.validator == "required":
+        missing: Any = error.validator_value
+        for name in missing:
+            if name not in instance:
+                yield FieldError(f"{pointer}/{_escape(name)}", "is required")
+        return
+    if error.validator == "additionalProperties" and isinstance(error.schema, Mapping):
+        known = sorted(error.schema.get("properties", {}))
+        for name in sorted(set(instance) - set(known)):
+            yield FieldError(f"{pointer}/{_escape(name)}", f"is not a parameter here; known: {', '.join(known)}")
+        return
+    yield FieldError(pointer, _words(error))
+
+
+# How a complaint of the validator reads; {limit} is what the schema says, {value} what came, {length} its length.
+_SENTENCES = {
+    "minimum": "must be at least {limit}, not {value}",
+    "maximum": "must be at most {limit}, not {value}",
+    "exclusiveMinimum": "must be greater than {limit}, not {value}",
+    "exclusiveMaximum": "must be less than {limit}, not {value}",
+    "minItems": "must have at least {limit} items, not {length}",
+    "maxItems": "must have at most {limit} items, not {length}",
+    "minLength": "must have at least {limit} characters, not {length}",
+    "maxLength": "must have at most {limit} characters, not {length}",
+    "pattern": "must match {limit}, which {value} does not",
+}
+
+
+def _words(error: ValidationError) -> str:
+    """One complaint in plain words. Values are cut, because they are the caller's and may be long."""
+    limit: Any = error.validator_value
+    value = _cut(repr(error.instance), 60)
+    if sentence := _SENTENCES.get(str(error.validator)):
+        length = len(error.instance) if isinstance(error.instance, str | list) else 0
+        return sentence.format(limit=limit, value=value, length=length)
+    if error.validator == "type":
+        return f"must be of type {limit if isinstance(limit, str) else ' or '.join(limit)}, not {value}"
+    if error.validator == "enum":
+        return f"must be one of {', '.join(map(repr, limit))}, not {value}"
+    if error.validator in ("anyOf", "oneOf"):
+        reasons = sorted({_cut(nested.message, 100) for nested in error.context or ()})
+        return f"fits none of the allowed forms ({'; '.join(reasons)})" if reasons else "fits more than one form"
+    return _cut(error.message, 300)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def _pointer(path: Any) -> str:
+    return "".join(f"/{_escape(str(part))}" for part in path)
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,140 @@
+"""An invocation: one request to run one function once, the states it goes through, and its deadline.
+
+    queued -> starting -> running -> succeeded | failed | timed_out | cancelled | lost
+
+States only move forward (an asynchronous one may return to ``queued`` for another attempt) and a terminal state never
+changes. The store enforces both; this module only names them.
+"""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    """The states of an invocation, in the words of the API."""
+
+    QUEUED = "queued"
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True when nothing more will happen to the invocation."""
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED, Status.LOST})
+
+
+class Start(StrEnum):
+    """How the execution environment came to be: made for this invocation, or already waiting."""
+
+    COLD = "cold"
+    WARM = "warm"
+
+
+class LogState(StrEnum):
+    """What is known of the log file."""
+
+    OPEN = "open"  # still being written
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"  # the output exceeded the cap; the file says so
+    PARTIAL = "partial"  # the end is missing, e.g. after a crash of the runner
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Milliseconds spent in each phase; None where the phase was not reached."""
+
+    queue_ms: float | None = None
+    build_ms: float | None = None
+    start_ms: float | None = None
+    run_ms: float | None = None
+    total_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The stored row of an invocation, its *record*. A change of state makes a new one."""
+
+    id: str  # UUID
+    function: str
+    parameters: Mapping[str, Any]
+    status: Status
+    created_at: datetime  # UTC
+    timeout_seconds: float
+    sequence: int | None = None  # order of acceptance; wall-clock stamps are for people
+    attempt: int = 1
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    container_name: str | None = None
+    start: Start | None = None
+    timings: Timings = field(default_factory=Timings)
+    result: Any = None
+    error: Mapping[str, Any] | None = None  # code, type, message, stack_trace?, errors?
+    source_hash: str | None = None
+    image_tag: str | None = None
+    image_id: str | None = None
+    base_image_id: str | None = None
+    memory_limit_mb: int | None = None
+    mlflow: Mapping[str, Any] | None = None  # run_id, experiment_id, model_name, model_version, model_uri
+    caller: str | None = None
+    # Facts about the container's process; may be learned after the terminal state.
+    exit_code: int | None = None
+    oom_killed: bool | None = None
+    max_memory_mb: float | None = None
+    log_state: LogState | None = None
+    log_bytes: int | None = None
+    log_sha256: str | None = None
+
+    @property
+    def log_file(self) -> str | None:
+        """Path of the log file below the product's folder, or None when no container was named yet."""
+        return f"logs/{self.container_name}.log" if self.container_name else None
+
+
+def new_invocation_id() -> str:
+    """A random UUID, as text."""
+    return str(uuid.uuid4())
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC. For people only: durations and deadlines use the monotonic clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the monotonic clock. Made once at the door and carried inward; inner ones can only be earlier."""
+
+    at: float  # time.monotonic()
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """The deadline ``seconds`` from now."""
+        return cls(time.monotonic() + seconds)
+
+    def within(self, seconds: float) -> "Deadline":
+        """The deadline ``seconds`` from now, or this one if that is earlier."""
+        return Deadline(min(self.at, time.monotonic() + seconds))
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.at - time.monotonic())
+
+    @property
+    def has_passed(self) -> bool:
+        """True when no time is left."""
+        return time.monotonic() >= self.at

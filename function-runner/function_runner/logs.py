@@ -1,0 +1,428 @@
+"""Log files: ``logs/{container_name}.log``, written as the output arrives, and build logs below ``logs/builds/``.
+
+A container chooses what it prints, so everything here is bounded and nothing is trusted: names are checked, files are
+opened below the folder without following links, and a full disk costs the output and never the invocation.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import secrets
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from function_runner.errors import LogsUnavailable, NotFound, RunnerError
+from function_runner.invocation import LogState
+
+log = logging.getLogger(__name__)
+
+BLOCK = 64 * 1024
+BUILDS = "builds"
+FOLLOW_SECONDS = 1.0  # how long a follower sleeps at most
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
+START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
+
+# No flag lets an open follow a link or wait for the other end of a pipe.
+READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+NEW_FILE = os.O_CREAT | os.O_EXCL | APPEND
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True)
+class LogSummary:
+    """What a closed log file holds."""
+
+    state: LogState  # COMPLETE, TRUNCATED or PARTIAL
+    bytes: int  # size of the file
+    sha256: str  # of the file
+    problem: str | None = None  # why it is PARTIAL
+
+
+class LogFile:
+    """One log file that is being written. Safe to use from several threads, and after `close` (which ends it).
+
+    Output is kept up to a cap; lines of the platform (`write_line`) are always kept, each on a line of its own.
+    No method raises: the thread that captures a container's output has nobody to tell. `close` tells.
+    """
+
+    def __init__(self, descriptor: int, *, max_bytes: int, content: bytes = b"") -> None:
+        """Takes over ``descriptor``, a file opened for appending that holds ``content``, which counts as output."""
+        self._descriptor = descriptor
+        self._max_bytes = max_bytes
+        self._room = max(0, max_bytes - len(content))  # output that still fits
+        # Held while writing, against the rule, because it is what keeps a line of the platform out of the middle of
+        # a line of output. Nobody else waits for it.
+        self._changed = threading.Condition()
+        self._at_line_start = content[-1:] in (b"", b"\n")
+        self._held_return = False  # the last chunk ended in "\r"; what it means depends on the next byte
+        self._discarded = 0  # bytes over the cap, since the last note about them
+        self._lost = 0  # bytes the disk did not take, since the last note about them
+        self._is_truncated = False
+        self._problem: str | None = None  # the first reason why the disk did not take something
+        self._size = len(content)
+        self._sha256 = hashlib.sha256(content)
+        self._summary: LogSummary | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """True when nothing will be added."""
+        return self._summary is not None
+
+    def write(self, data: bytes) -> None:
+        """Append output as it came, up to the cap. What is over it is counted, and the file will say how much.
+
+        Carriage returns that do not belong to a line end become line ends: awslambdaric joins the lines of a stack
+        trace with them, and progress bars overwrite themselves with them.
+        """
+        with self._changed:
+            if self._summary is not None or not data:
+                return
+            self._write_output(self._without_returns(data))
+            self._changed.notify_all()
+
+    def write_line(self, line: str) -> None:
+        """Append a line of the platform. It does not count towards the cap."""
+        with self._changed:
+            if self._summary is not None:
+                return
+            self._finish_output()
+            self._append_line(line)
+            self._changed.notify_all()
+
+    def close(self) -> LogSummary:
+        """Bring the file to the disk and say what it holds. Doing it again returns the same."""
+        with self._changed:
+            if self._summary is None:
+                self._finish_output()
+                try:
+                    os.fsync(self._descriptor)
+                except OSError as error:
+                    self._problem = self._problem or _reason(error)
+                finally:
+                    os.close(self._descriptor)
+                self._summary = LogSummary(self._state(), self._size, self._sha256.hexdigest(), self._problem)
+                self._changed.notify_all()
+            return self._summary
+
+    def wait_beyond(self, size: int, timeout: float) -> None:
+        """Wait until the file is longer than ``size`` or closed, or for ``timeout`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size > size or self.is_closed, timeout)
+
+    def _state(self) -> LogState:
+        if self._problem:
+            return LogState.PARTIAL
+        return LogState.TRUNCATED if self._is_truncated else LogState.COMPLETE
+
+    def _without_returns(self, data: bytes) -> bytes:
+        if self._held_return:
+            data = b"\r" + data
+        self._held_return = data.endswith(b"\r")
+        if self._held_return:
+            data = data[:-1]
+        return re.sub(rb"\r(?!\n)", b"\n", data)
+
+    def _write_output(self, data: bytes) -> None:
+        if self._problem:
+            # What fits again later would stand there as if nothing were missing before it.
+            self._lost += len(data)
+            return
+        kept = data[: self._room]
+        written = self._append(kept)
+        self._room -= written
+        self._lost += len(kept) - written
+        self._discarded += len(data) - len(kept)
+
+    def _finish_output(self) -> None:
+        """Write what is held back, and what is to be said about output that is not there."""
+        if self._held_return:
+            self._held_return = False
+            self._write_output(b"\n")
+        if self._discarded:
+            self._append_line(
+                f"[output truncated: {self._discarded} more bytes were discarded after the first {self._max_bytes}]"
+            )
+            self._is_truncated = True
+            self._discarded = 0
+        if self._lost:
+            self._append_line(f"[output lost: {self._lost} bytes could not be written: {self._problem}]")
+            self._lost = 0
+
+    def _append_line(self, line: str) -> None:
+        text = " ".join(line.splitlines()) + "\n"
+        self._append(("" if self._at_line_start else "\n").encode() + text.encode("utf-8", "backslashreplace"))
+
+    def _append(self, data: bytes) -> int:
+        """Write all of it, or less when the disk takes no more; `_problem` says why. Returns how much."""
+        rest = memoryview(data)
+        try:
+            while rest:
+                written = os.write(self._descriptor, rest)
+                self._sha256.update(rest[:written])
+                self._size += written
+                self._at_line_start = rest[written - 1] == ord("\n")
+                rest = rest[written:]
+        except OSError as error:
+            self._problem = self._problem or _reason(error)
+        return len(data) - len(rest)
+
+
+class BuildLog:
+    """The log of one build of one function's image, while it is written. The rules of `LogFile` apply."""
+
+    def __init__(self, file: LogFile) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        """Append what the build said."""
+        self._file.write(text.encode("utf-8", "backslashreplace"))
+
+    def close(self) -> None:
+        """Bring the file to the disk."""
+        self._file.close()
+
+
+class LogStore:
+    """The folder of log files."""
+
+    def __init__(self, directory: Path, *, max_bytes: int) -> None:
+        """Nothing is touched yet.
+
+        Args:
+            directory: must exist.
+            max_bytes: how much output one file keeps.
+        """
+        self._directory = directory
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._open: dict[str, LogFile] = {}  # so that followers need not poll
+
+    def create(self, container_name: str) -> LogFile:
+        """Make the log file of a container that is about to be made. Its name survives a power cut from here on.
+
+        Raises:
+            LogsUnavailable: it cannot be made, or there is one (a link counts).
+        """
+        with self._folder() as folder:
+            try:
+                descriptor = os.open(_file_name(container_name), NEW_FILE, 0o640, dir_fd=folder)
+                os.fsync(folder)
+            except OSError as error:
+                raise LogsUnavailable(
+                    f"The log file of {container_name} cannot be created: {_reason(error)}. Nothing was started."
+                ) from error
+        file = LogFile(descriptor, max_bytes=self._max_bytes)
+        with self._lock:
+            self._open = {name: other for name, other in self._open.items() if not other.is_closed}
+            self._open[container_name] = file
+        return file
+
+    def recover(self, container_name: str, output: bytes, note: str) -> LogState:
+        """Complete the log file of a container whose runner died, and end it with ``note``. Never raises.
+
+        Args:
+            container_name: the file is made when it is missing.
+            output: all that the container engine kept. What the file already holds of it is not repeated.
+            note: why the log ends here.
+
+        Returns:
+            PARTIAL, or MISSING when there is still no such file.
+        """
+        try:
+            content = self.read(container_name)
+        except RunnerError:
+            content = b""
+        try:
+            with self._folder() as folder:
+                descriptor = os.open(_file_name(container_name), os.O_CREAT | APPEND, 0o640, dir_fd=folder)
+        except (RunnerError, OSError) as error:
+            log.warning("no log for %s: %s", container_name, error, extra={"action": "log_not_recovered"})
+            return LogState.MISSING
+        file = LogFile(descriptor, max_bytes=self._max_bytes, content=content)
+        file.write(_missing_output(content, output))
+        file.write_line(note)
+        file.close()
+        return LogState.PARTIAL
+
+    def read(
+        self, container_name: str, *, tail_lines: int | None = None, offset: int = 0, max_bytes: int | None = None
+    ) -> bytes:
+        """The file from ``offset`` on, or its last ``tail_lines`` lines; of either at most ``max_bytes``.
+
+        A tail that is too long loses its beginning, anything else its end. The last line of a file counts even when
+        nothing ended it yet.
+
+        Raises:
+            NotFound: there is no such log file. Links and other things that are not files count as none.
+        """
+        with self._opened(container_name) as descriptor:
+            size = os.fstat(descriptor).st_size
+            if tail_lines is not None:
+                offset = max(offset, _start_of_tail(descriptor, size, tail_lines))
+                if max_bytes is not None:
+                    offset = max(offset, size - max_bytes)
+            length = max(0, size - offset)
+            return _read(descriptor, offset, length if max_bytes is None else min(length, max_bytes))
+
+    def follow(self, container_name: str, offset: int = 0) -> Iterator[bytes]:
+        """The file from ``offset`` on, piece by piece, until whoever writes it has closed it.
+
+        Raises:
+            NotFound: as `read`, when the first piece is asked for.
+        """
+        with self._opened(container_name) as descriptor:
+            while True:
+                with self._lock:
+                    file = self._open.get(container_name)
+                is_final = file is None or file.is_closed  # asked before reading: what is read then is all there is
+                while piece := _read(descriptor, offset, BLOCK):
+                    offset += len(piece)
+                    yield piece
+                if file is None or is_final:
+                    return
+                file.wait_beyond(offset, FOLLOW_SECONDS)
+
+    def create_build(self, function_name: str, version: str) -> BuildLog:
+        """The log of a build that is about to start, in place of an older one of the same version.
+
+        Raises:
+            LogsUnavailable: it cannot be made.
+        """
+        name = _file_name(f"{function_name}-{version}")
+        with self._folder() as folder:
+            try:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(BUILDS, 0o750, dir_fd=folder)
+                builds = os.open(BUILDS, FOLDER, dir_fd=folder)
+                try:
+                    # A new file, not the old one emptied: who reads the old one reads it to its end.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=builds)
+                    descriptor = os.open(name, NEW_FILE, 0o640, dir_fd=builds)
+                finally:
+                    os.close(builds)
+            except OSError as error:
+                raise LogsUnavailable(f"The build log {BUILDS}/{name} cannot be created: {_reason(error)}.") from error
+        return BuildLog(LogFile(descriptor, max_bytes=self._max_bytes))
+
+    def read_build(self, function_name: str, version: str) -> str | None:
+        """What the newest build of this version said so far, or None when there was none."""
+        try:
+            with self._opened(f"{function_name}-{version}", folder_name=BUILDS) as descriptor:
+                return _read(descriptor, 0, os.fstat(descriptor).st_size).decode("utf-8", "replace")
+        except NotFound:
+            return None
+
+    def free_bytes(self) -> int:
+        """Room left on the disk of the log files.
+
+        Raises:
+            LogsUnavailable: the folder is not there.
+        """
+        with self._folder() as folder:
+            disk = os.fstatvfs(folder)
+            return disk.f_bavail * disk.f_frsize
+
+    def check(self) -> None:
+        """Write something real.
+
+        Raises:
+            LogsUnavailable: log files could not be written right now.
+        """
+        name = f".check-{secrets.token_hex(6)}"
+        with self._folder() as folder:
+            try:
+                descriptor = os.open(name, NEW_FILE, 0o640, dir_fd=folder)
+                try:
+                    os.write(descriptor, b"\0" * 4096)  # a file without content fits on a full disk
+                finally:
+                    os.close(descriptor)
+                    os.unlink(name, dir_fd=folder)
+            except OSError as error:
+                raise LogsUnavailable(
+                    f"The logs folder {self._directory} cannot be written: {_reason(error)}."
+                ) from error
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[int]:
+        """The folder itself, opened anew each time: it may have been replaced, for example by a mount."""
+        try:
+            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise LogsUnavailable(f"The logs folder {self._directory} cannot be opened: {_reason(error)}.") from error
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _opened(self, name: str, *, folder_name: str = ".") -> Iterator[int]:
+        """A log file for reading; NotFound for anything that is not a regular file of that name."""
+        with contextlib.ExitStack() as stack:
+            try:
+                folder = os.open(folder_name, FOLDER, dir_fd=stack.enter_context(self._folder()))
+                stack.callback(os.close, folder)
+                descriptor = os.open(_file_name(name), READ, dir_fd=folder)
+                stack.callback(os.close, descriptor)
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise FileNotFoundError
+            except (OSError, ValueError) as error:
+                raise NotFound(f"There is no log of {name!r}.") from error
+            yield descriptor
+
+
+def _file_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of a log")
+    return f"{name}.log"
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _read(descriptor: int, offset: int, length: int) -> bytes:
+    """Up to ``length`` bytes; fewer only at the end of the file."""
+    pieces = []
+    while length > 0 and (piece := os.pread(descriptor, length, offset)):
+        pieces.append(piece)
+        offset += len(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
+    """Where the last ``lines`` lines begin, found from the end: the file may be long, a tail is not."""
+    if lines <= 0:
+        return size
+    end = size
+    wanted = lines
+    while end > 0:
+        start = max(0, end - BLOCK)
+        block = _read(descriptor, start, end - start)
+        if end == size and block.endswith(b"\n"):
+            wanted += 1  # this one ends the last line, it does not begin another
+        at = len(block)
+        while (at := block.rfind(b"\n", 0, at)) >= 0:
+            wanted -= 1
+            if wanted == 0:
+                return start + at + 1
+        end = start
+    return 0
+
+
+def _missing_output(content: bytes, output: bytes) -> bytes:
+    """What of a container's whole ``output`` must be added to a log file that holds ``content``."""
+    recorded = START_LINE.sub(b"", content, count=1)
+    output = re.sub(rb"\r(?!\n)", b"\n", output)
+    if output.startswith(recorded):
+        return output[len(recorded) :]
+    if not output or recorded.startswith(output):
+        return b""
+    return b"\n[the file does not fit what the container engine kept of the output, which follows]\n" + output

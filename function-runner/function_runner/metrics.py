@@ -1,0 +1,108 @@
+"""Every counter and timing of the runner, declared together, in Prometheus' text format.
+
+Labels are function names and fixed words, never ids: each combination is kept in memory for ever.
+"""
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+# A warm invocation takes milliseconds, a training run minutes.
+DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+BUILD_DURATIONS = (1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600, 900)
+
+
+class Metrics:
+    """What the runner counts. Each instance has a registry of its own; all methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._invocations = Counter(
+            "smlops_invocations_total",
+            "Invocations that ended, by how they were called (sync, async) and how they ended.",
+            ("function", "type", "status"),
+            registry=registry,
+        )
+        self._durations = Histogram(
+            "smlops_invocation_duration_seconds",
+            "Time spent in each phase of an invocation: queue, build, start, run; total is all of them.",
+            ("function", "phase"),
+            buckets=DURATIONS,
+            registry=registry,
+        )
+        self._in_flight = Gauge(
+            "smlops_invocations_in_flight",
+            "Invocations that are waiting, starting or running.",
+            ("function",),
+            registry=registry,
+        )
+        self._queue_depth = Gauge(
+            "smlops_queue_depth", "Invocations that wait for a place.", ("queue",), registry=registry
+        )
+        self._cold_starts = Counter(
+            "smlops_cold_starts_total",
+            "Invocations whose container was made for them.",
+            ("function",),
+            registry=registry,
+        )
+        self._oom_kills = Counter(
+            "smlops_container_oom_kills_total",
+            "Containers in which the kernel ended a process for want of memory.",
+            ("function",),
+            registry=registry,
+        )
+        self._builds = Counter(
+            "smlops_image_builds_total", "Builds of function images.", ("function", "result"), registry=registry
+        )
+        self._build_durations = Histogram(
+            "smlops_image_build_duration_seconds",
+            "Time a build of a function's image took.",
+            ("function", "result"),
+            buckets=BUILD_DURATIONS,
+            registry=registry,
+        )
+        self._log_bytes = Counter("smlops_log_bytes_total", "Bytes written to log files.", registry=registry)
+        self._engine_errors = Counter(
+            "smlops_docker_api_errors_total", "Calls to the container engine that failed.", ("op",), registry=registry
+        )
+        # Shown as 0 from the start, so that a dashboard can tell "none" from "not measured".
+        self._queue_depth.labels("sync")
+
+    def invocation_finished(self, function: str, type: str, status: str) -> None:  # noqa: A002 - the label's name
+        """An invocation reached its terminal state. ``type`` is ``sync`` or ``async``."""
+        self._invocations.labels(function, type, status).inc()
+
+    def phase(self, function: str, phase: str, seconds: float) -> None:
+        """An invocation spent this long in ``phase``: queue, build, start, run or total."""
+        self._durations.labels(function, phase).observe(seconds)
+
+    def in_flight(self, function: str, change: int) -> None:
+        """So many more (or fewer) invocations are accepted and not ended."""
+        self._in_flight.labels(function).inc(change)
+
+    def set_queue_depth(self, depth: int, *, queue: str = "sync") -> None:
+        """So many invocations wait for a place."""
+        self._queue_depth.labels(queue).set(depth)
+
+    def cold_start(self, function: str) -> None:
+        """A container was made for one invocation."""
+        self._cold_starts.labels(function).inc()
+
+    def oom_kill(self, function: str) -> None:
+        """A container of the function ran out of memory."""
+        self._oom_kills.labels(function).inc()
+
+    def build(self, function: str, result: str, seconds: float) -> None:
+        """A build ended: ``succeeded``, ``failed`` or ``interrupted``."""
+        self._builds.labels(function, result).inc()
+        self._build_durations.labels(function, result).observe(seconds)
+
+    def log_bytes(self, count: int) -> None:
+        """So many bytes of log were written."""
+        self._log_bytes.inc(count)
+
+    def docker_error(self, op: str) -> None:
+        """A call to the container engine failed; ``op`` is its name, e.g. ``create``."""
+        self._engine_errors.labels(op).inc()
+
+    def render(self) -> tuple[bytes, str]:
+        """All of it as text, and the text's content type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,130 @@
+"""One frozen object with every setting: its variable, its default and what it means.
+
+Values come from environment variables of the same name in capitals. Nonsense is refused at start, with all complaints
+at once, and never repaired silently.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from function_runner.errors import SettingsError
+
+MEBIBYTE = 1024 * 1024
+
+# Between the handler's deadline and the moment the platform gives up on the container (kill, then record).
+KILL_GRACE_SECONDS = 5.0
+
+# What the threads of callers and containers may be; docker-compose.yml gives the runner 128 more (pids_limit).
+MAX_CALLER_THREADS = 896
+
+
+def _as_many_as_fit() -> int:
+    """Twice the cores, so that waiting for others wastes none, but at most one for each GiB of the machine's memory."""
+    gibibytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3
+    return max(2, min(2 * (os.cpu_count() or 1), round(gibibytes)))
+
+
+class Settings(BaseModel):
+    """All settings of the function runner. Times are in seconds, sizes in bytes unless the name says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+    # Who we are: prefix of every name and the value of our label on every container, image and network.
+    stack: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "smlops"
+
+    # Where things are
+    functions_dir: Path = Path("/functions")
+    logs_dir: Path = Path("/logs")
+    database_url: str = "sqlite:////data/runner.db"
+    mlflow_tracking_uri: str = "http://mlflow:5000/mlflow"  # as seen from the runner and from function containers
+    docker_host: str = "unix:///var/run/docker.sock"
+    functions_network: str = "smlops-functions"
+    runtime_api_host: str = ""  # address that function containers call; empty: this container's own
+    runtime_api_port: Annotated[int, Field(ge=0, le=65535)] = 9001
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]")
+
+    # How images are made
+    python_image: str = "python:3.11-slim-bookworm"
+    build_timeout: Annotated[float, Field(gt=0, le=7200)] = 900.0
+    build_memory_mb: Annotated[int, Field(ge=256)] = 2048
+    build_network: str = ""  # network of build containers; empty: the engine's default
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+
+    # Limits of one invocation, unless its function.yaml says otherwise
+    default_timeout: Annotated[float, Field(gt=0)] = 60.0
+    max_timeout: Annotated[float, Field(gt=0, le=86400)] = 900.0
+    init_timeout: Annotated[float, Field(gt=0, le=900)] = 60.0
+    default_memory_mb: Annotated[int, Field(ge=16)] = 512
+    default_cpus: Annotated[float, Field(gt=0)] = 1.0
+    pids_limit: Annotated[int, Field(ge=16)] = 128
+    tmp_mb: Annotated[int, Field(ge=1)] = 256
+    log_max_bytes: Annotated[int, Field(ge=1024)] = 10 * MEBIBYTE
+    request_max_bytes: Annotated[int, Field(ge=1024)] = MEBIBYTE
+    result_max_bytes: Annotated[int, Field(ge=1024)] = 6 * MEBIBYTE
+
+    # How many at once
+    max_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(default_factory=_as_many_as_fit)
+    queue_limit: Annotated[int, Field(ge=0, le=100_000)] = 100
+    queue_timeout: Annotated[float, Field(gt=0, le=3600)] = 300.0
+
+    # Shutting down: how long running invocations may go on after SIGTERM,
+    # and are then killed. It must leave time to clean up before the container itself is killed (stop_grace_period).
+    drain_seconds: Annotated[float, Field(ge=0, le=75)] = 60.0
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(host.strip().lower() for host in value.split(",") if host.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Settings":
+        if self.default_timeout > self.max_timeout:
+            raise ValueError("DEFAULT_TIMEOUT must not be greater than MAX_TIMEOUT")
+        return self
+
+    @model_validator(mode="after")
+    def _check_threads(self) -> "Settings":
+        # A caller holds a thread while it waits, a container one for its output; the container allows PIDS_LIMIT.
+        if 2 * self.max_concurrency + self.queue_limit > MAX_CALLER_THREADS:
+            raise ValueError(
+                f"2 x MAX_CONCURRENCY + QUEUE_LIMIT must not be greater than {MAX_CALLER_THREADS}: "
+                "each of them needs a thread of the function runner"
+            )
+        return self
+
+    @property
+    def sync_wait_limit(self) -> float:
+        """Seconds after which a synchronous call has ended in every case: waited, built, started, run, killed."""
+        return self.queue_timeout + self.build_timeout + self.init_timeout + self.max_timeout + KILL_GRACE_SECONDS
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings from ``environment`` (default: the process's).
+
+        An empty variable counts as not set, because compose passes unset ones on as empty strings.
+
+        Raises:
+            SettingsError: one line per variable that cannot be used.
+        """
+        source = os.environ if environment is None else environment
+        values = {}
+        for name in cls.model_fields:
+            value = source.get(name.upper(), "").strip()
+            if value:
+                values[name] = value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            lines = [
+                f"{'.'.join(str(part) for part in item['loc']).upper() or 'settings'}: {item['msg']}"
+                for item in error.errors()
+            ]
+            raise SettingsError("The settings cannot be used. " + "; ".join(lines)) from error

@@ -1,0 +1,668 @@
+"""The record: one durable row for every accepted invocation, in SQLite by default or in Postgres.
+
+Every change of state is one conditional UPDATE whose row count decides: where several may try (result, timeout,
+cancellation, crash recovery), the first terminal state wins and the others learn that they lost. Triggers of the
+database refuse what this module would never do (see ``migrations``), so that the rules hold for every writer, and
+write the history of states, so that the history cannot disagree with the rows.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import alembic.command
+import alembic.config
+from alembic.util.exc import CommandError
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    RowMapping,
+    Select,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    Update,
+    case,
+    create_engine,
+    event,
+    func,
+    insert,
+    literal,
+    make_url,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.types import TypeDecorator
+
+from function_runner.errors import FieldError, InvalidRequest, SettingsError, StoreUnavailable
+from function_runner.invocation import Invocation, LogState, Start, Status, Timings, utc_now
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 5.0  # how long one statement waits for another writer
+PERSISTENCE_SECONDS = 30.0  # how long an outcome is tried again before it is given up
+PAGE_BYTES = 8 * 1024 * 1024  # parameters and results on one page of `Store.search`
+ROWS_AT_ONCE = 4
+MIGRATION_LOCK = 0x736D6C6F  # number of the Postgres advisory lock under which the tables are made
+
+OPEN = tuple(status for status in Status if not status.is_terminal)
+ENDS = tuple(status for status in Status if status.is_terminal)
+
+# The keys of `Invocation.mlflow` and the columns they are kept in.
+MLFLOW_COLUMNS = {
+    "run_id": "mlflow_run_id",
+    "experiment_id": "mlflow_experiment_id",
+    "model_name": "model_name",
+    "model_version": "model_version",
+    "model_alias": "model_alias",
+    "model_uri": "model_uri",
+}
+FACTS = ("exit_code", "oom_killed", "max_memory_mb", "log_state", "log_bytes", "log_sha256")
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment, always in UTC. SQLite keeps text without a zone, which would come back naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Refuses naive moments: nobody could say what they mean."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """The same moment, in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value, kept as text: numbers, order and every character come back as they were.
+
+    Not the databases' own JSON: Postgres' forgets the order and refuses U+0000. None is SQL's NULL, for JSON's
+    null write the text.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Escapes all but ASCII, because a lone surrogate in a result must not make it impossible to record."""
+        return None if value is None else _dump(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        """The value that was stored."""
+        return None if value is None else json.loads(value)
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"'{word}'" for word in words)
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# SQLite numbers rows only in a column declared INTEGER.
+Sequence = BigInteger().with_variant(Integer, "sqlite")
+
+invocations = Table(
+    "invocations",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),  # order of acceptance
+    Column("id", String(36), nullable=False, unique=True),
+    # What was asked. Never changes.
+    Column("function", Text, nullable=False),
+    Column("parameters", Json, nullable=False),
+    Column("parameters_sha256", String(64), nullable=False),  # of the canonical JSON
+    Column("timeout_seconds", Float, nullable=False),
+    Column("mode", String(8), nullable=False, server_default="sync"),
+    Column("caller", Text),
+    Column("idempotency_key", Text),
+    Column("callback_url", Text),
+    Column("replay_of", String(36)),
+    Column("created_at", Utc, nullable=False),
+    # Where it stands, and who works on it.
+    Column("status", String(16), nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("attempt", Integer, nullable=False, server_default="1"),  # one attempt, one container
+    Column("max_attempts", Integer, nullable=False, server_default="1"),
+    Column("delivered", Integer, nullable=False, server_default="0"),  # how often it was handed to a container
+    Column("not_before", Utc),
+    Column("expires_at", Utc),
+    Column("cancel_requested_at", Utc),
+    Column("owner", Text),  # instance of the runner that works on it; its sign of life is in `owners`
+    Column("fence", Integer, nullable=False, server_default="0"),  # grows with each claim
+    # The attempt that counts.
+    Column("container_name", Text),
+    Column("start", String(8)),
+    Column("started_at", Utc),
+    Column("finished_at", Utc),
+    Column("source_hash", Text),
+    Column("image_tag", Text),
+    Column("image_id", Text),
+    Column("base_image_id", Text),
+    Column("memory_limit_mb", Integer),
+    *(Column(field.name, Float) for field in fields(Timings)),
+    # What came of it.
+    Column("result", Json),
+    Column("result_sha256", String(64)),
+    Column("error", Json),
+    *(Column(name, Text) for name in MLFLOW_COLUMNS.values()),
+    CheckConstraint(f"status IN ({_words(Status)})", name="status"),
+    CheckConstraint("mode IN ('sync', 'async')", name="mode"),
+    CheckConstraint(f"start IN ({_words(Start)})", name="start"),
+    CheckConstraint("status <> 'succeeded' OR result IS NOT NULL", name="success_has_result"),
+    Index(None, "function", "sequence"),
+    Index(None, "status", "sequence"),
+    Index(None, "function", "status", "sequence"),
+    Index(None, "container_name"),
+    Index(None, "mlflow_run_id"),
+    Index(None, "model_name", "model_version"),
+    sqlite_autoincrement=True,  # a number is never given twice, not even after deletion
+)
+
+# What is learned of the container's process, often after the row became immutable.
+invocation_facts = Table(
+    "invocation_facts",
+    metadata,
+    Column("invocation_id", String(36), ForeignKey("invocations.id", ondelete="CASCADE"), primary_key=True),
+    Column("exit_code", Integer),
+    Column("oom_killed", Boolean),
+    Column("max_memory_mb", Float),
+    Column("log_state", String(16)),
+    Column("log_bytes", BigInteger),
+    Column("log_sha256", String(64)),
+    CheckConstraint(f"log_state IN ({_words(LogState)})", name="log_state"),
+)
+
+# Every state each attempt went through, written by triggers and by nobody else. One attempt is in each state once, and
+# one invocation ends once.
+_is_end = text(f"status IN ({_words(ENDS)})")
+invocation_events = Table(
+    "invocation_events",
+    metadata,
+    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("invocation_id", String(36), ForeignKey("invocations.id", ondelete="CASCADE"), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("owner", Text),
+    Column("container_name", Text),
+    UniqueConstraint("invocation_id", "attempt", "status"),
+    Index("uq_invocation_events_end", "invocation_id", unique=True, sqlite_where=_is_end, postgresql_where=_is_end),
+    sqlite_autoincrement=True,
+)
+
+# The same key means the same invocation, until it expires.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("caller", Text, primary_key=True),
+    Column("function", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("invocation_id", String(36), ForeignKey("invocations.id", ondelete="CASCADE"), nullable=False),
+    Column("expires_at", Utc, nullable=False),
+    Index(None, "invocation_id"),
+    Index(None, "expires_at"),
+)
+
+# Runners, each with a counter that grows while it lives. Observers watch the counter, not the clock.
+owners = Table(
+    "owners",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("beat", BigInteger, nullable=False),
+    Column("seen_at", Utc, nullable=False),
+)
+
+
+class Store:
+    """The record of all invocations. Safe to share between threads; several runners may share one database.
+
+    Every method raises `StoreUnavailable` when the database does not answer.
+    """
+
+    def __init__(self, database_url: str, *, owner: str | None = None) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            database_url: ``sqlite:////absolute/path`` or ``postgresql+psycopg://…``.
+            owner: names this runner in the rows it works on; default: a random name.
+
+        Raises:
+            SettingsError: the URL cannot be used.
+        """
+        self.owner = owner or uuid.uuid4().hex[:12]
+        self._writer, self._reader = _engines(database_url)
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest version. Does nothing when they are; safe when two runners start at once.
+
+        Raises:
+            SettingsError: the database was made by a newer function runner than this one.
+        """
+        config = alembic.config.Config()
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+
+        def upgrade() -> None:
+            with self._writing() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+                config.attributes["connection"] = connection
+                alembic.command.upgrade(config, "head")
+
+        try:
+            _persist(upgrade)
+        except CommandError as error:
+            raise SettingsError(
+                f"The database of DATABASE_URL cannot be used; was it made by a newer function runner? {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of all connections. The store opens new ones if it is used again."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+    def check(self) -> None:
+        """Read and write something real: this runner's sign of life.
+
+        Raises:
+            StoreUnavailable: records could not be written right now.
+        """
+        beat = update(owners).where(owners.c.owner == self.owner).values(beat=owners.c.beat + 1, seen_at=utc_now())
+        with self._writing() as connection:
+            if connection.execute(beat).rowcount == 0:
+                connection.execute(insert(owners).values(owner=self.owner, beat=1, seen_at=utc_now()))
+
+    def start(self, invocation: Invocation) -> Invocation:
+        """Accept an invocation: when this returns, its row is on disk. Returns it as stored, with its sequence."""
+        values = {
+            "id": invocation.id,
+            "function": invocation.function,
+            "parameters": invocation.parameters,
+            "parameters_sha256": _digest(invocation.parameters),
+            "timeout_seconds": invocation.timeout_seconds,
+            "caller": invocation.caller,
+            "created_at": invocation.created_at,
+            "status": Status.QUEUED,
+            "owner": self.owner,
+        }
+        with self._writing() as connection:
+            accepted = connection.execute(insert(invocations).values(values))
+            connection.execute(insert(invocation_facts).values(invocation_id=invocation.id))
+        key = accepted.inserted_primary_key
+        return replace(invocation, status=Status.QUEUED, attempt=1, sequence=key[0] if key else None)
+
+    def mark_starting(self, invocation_id: str, *, container_name: str) -> bool:
+        """A container of this name is about to be made for the invocation; another name is another attempt.
+
+        Returns False when the invocation is past that (running or ended) or unknown: then make no container.
+        """
+        renamed = invocations.c.container_name != container_name  # NULL, thus false, for the first container
+        change = (
+            update(invocations)
+            .where(invocations.c.id == invocation_id, invocations.c.status.in_((Status.QUEUED, Status.STARTING)))
+            .values(
+                status=Status.STARTING,
+                container_name=container_name,
+                attempt=case((renamed, invocations.c.attempt + 1), else_=invocations.c.attempt),
+                owner=self.owner,
+                fence=invocations.c.fence + 1,
+            )
+        )
+        with self._writing() as connection:
+            return connection.execute(change).rowcount == 1
+
+    def mark_running(
+        self,
+        invocation_id: str,
+        *,
+        container_name: str,
+        start: Start,
+        source_hash: str | None,
+        image_tag: str | None,
+        image_id: str | None,
+        base_image_id: str | None,
+        memory_limit_mb: int | None,
+        started_at: datetime,
+    ) -> bool:
+        """The invocation is about to be handed to this container. Call it before the first byte goes out.
+
+        Returns False when it is running already, ended or unknown: then hand nothing over.
+        """
+        change = (
+            update(invocations)
+            .where(invocations.c.id == invocation_id, invocations.c.status.in_((Status.QUEUED, Status.STARTING)))
+            .values(
+                status=Status.RUNNING,
+                delivered=invocations.c.delivered + 1,
+                owner=self.owner,
+                container_name=container_name,
+                start=start,
+                source_hash=source_hash,
+                image_tag=image_tag,
+                image_id=image_id,
+                base_image_id=base_image_id,
+                memory_limit_mb=memory_limit_mb,
+                started_at=started_at,
+            )
+        )
+        with self._writing() as connection:
+            return connection.execute(change).rowcount == 1
+
+    def finish(
+        self,
+        invocation_id: str,
+        *,
+        status: Status,
+        finished_at: datetime,
+        timings: Timings,
+        result: Any = None,
+        error: Mapping[str, Any] | None = None,
+        mlflow: Mapping[str, Any] | None = None,
+        exit_code: int | None = None,
+        oom_killed: bool | None = None,
+    ) -> bool:
+        """End an invocation. A database that is locked or full is tried again for half a minute.
+
+        Of ``mlflow`` the keys in `MLFLOW_COLUMNS` are kept, as text; leave out what is None.
+
+        Returns True when this call ended it, and False when it had ended before (the first one wins, nothing is
+        changed), is unknown, or succeeded without ever having been handed over.
+        """
+        if not status.is_terminal:
+            raise ValueError(f"{status} is not an end")
+        values: dict[str, Any] = {"status": status, "finished_at": finished_at, "error": error}
+        values |= {field.name: getattr(timings, field.name) for field in fields(Timings)}
+        values |= {column: str(mlflow[key]) for key, column in MLFLOW_COLUMNS.items() if mlflow and key in mlflow}
+        if status is Status.SUCCEEDED:
+            # A handler may well return null. That is a result, and not the absence of one.
+            stored = literal("null", Text) if result is None else result
+            values |= {"result": stored, "result_sha256": _digest(result)}
+        change = (
+            update(invocations)
+            .where(
+                invocations.c.id == invocation_id,
+                invocations.c.status.in_((Status.RUNNING,) if status is Status.SUCCEEDED else OPEN),
+            )
+            .values(values)
+        )
+        facts = _known(exit_code=exit_code, oom_killed=oom_killed)
+
+        def end() -> bool:
+            with self._writing() as connection:
+                if connection.execute(change).rowcount == 0:
+                    return False
+                if facts:
+                    connection.execute(_facts_update(invocation_id, facts))
+                return True
+
+        return _persist(end)
+
+    def note_facts(
+        self,
+        invocation_id: str,
+        *,
+        exit_code: int | None = None,
+        oom_killed: bool | None = None,
+        max_memory_mb: float | None = None,
+        log_state: LogState | None = None,
+        log_bytes: int | None = None,
+        log_sha256: str | None = None,
+    ) -> None:
+        """Add what became known of the container's process and its log; None leaves what is there.
+
+        A database that is locked or full is tried again for half a minute.
+        Works before and after the end. Facts about an invocation that is not recorded are dropped.
+        """
+        facts = _known(
+            exit_code=exit_code,
+            oom_killed=oom_killed,
+            max_memory_mb=max_memory_mb,
+            log_state=log_state,
+            log_bytes=log_bytes,
+            log_sha256=log_sha256,
+        )
+        if not facts:
+            return
+
+        def note() -> None:
+            with self._writing() as connection:
+                connection.execute(_facts_update(invocation_id, facts))
+
+        _persist(note)
+
+    def get(self, invocation_id: str) -> Invocation | None:
+        """The record, or None when there is none."""
+        with self._reading() as connection:
+            row = connection.execute(_records().where(invocations.c.id == invocation_id)).mappings().one_or_none()
+        return _invocation(row) if row is not None else None
+
+    def search(
+        self,
+        *,
+        function: str | None = None,
+        status: Status | str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> tuple[list[Invocation], str | None]:
+        """The newest records first, at most ``limit``, and the cursor of the next page (None: this was the last).
+
+        A page ends earlier when its parameters and results exceed `PAGE_BYTES`. Pages neither repeat nor miss a
+        record because of others that are accepted meanwhile.
+
+        Raises:
+            InvalidRequest: ``before`` is not a cursor of ours.
+        """
+        size = func.length(invocations.c.parameters) + func.coalesce(func.length(invocations.c.result), 0)
+        query = _records().add_columns(size.label("size")).order_by(invocations.c.sequence.desc()).limit(limit + 1)
+        if function is not None:
+            query = query.where(invocations.c.function == function)
+        if status is not None:
+            query = query.where(invocations.c.status == status)
+        if before is not None:
+            query = query.where(invocations.c.sequence < _sequence_of(before))
+        page: list[Invocation] = []
+        room, last = PAGE_BYTES, 0
+        with self._reading() as connection:
+            # A few at a time: a page of the largest results would not fit into the runner's memory.
+            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query).mappings():
+                room -= row["size"]
+                if len(page) == limit or (page and room < 0):
+                    return page, _cursor(last)
+                page.append(_invocation(row))
+                last = row["sequence"]
+        return page, None
+
+    def open_invocations(self) -> list[Invocation]:
+        """Every record that has not ended, oldest first."""
+        query = _records().where(invocations.c.status.in_(OPEN)).order_by(invocations.c.sequence)
+        with self._reading() as connection:
+            return [_invocation(row) for row in connection.execute(query).mappings()]
+
+    def unsettled(self) -> list[Invocation]:
+        """Every record that has ended while nothing is known of its log yet, oldest first."""
+        query = (
+            _records()
+            .where(
+                invocations.c.status.in_(ENDS),
+                invocations.c.container_name.is_not(None),
+                invocation_facts.c.log_state.is_(None),
+            )
+            .order_by(invocations.c.sequence)
+        )
+        with self._reading() as connection:
+            return [_invocation(row) for row in connection.execute(query).mappings()]
+
+    def count_by_status(self) -> dict[str, int]:
+        """How many records stand in each status; every status is named."""
+        query = select(invocations.c.status, func.count().label("number")).group_by(invocations.c.status)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        counted = {row.status: row.number for row in rows}
+        return {status.value: counted.get(status, 0) for status in Status}
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """One short transaction, committed at the end of the block."""
+        with _translated(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _translated(), self._reader.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise  # a rule of ours was broken: a bug, not an outage
+    except (DBAPIError, PoolTimeout) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else "other writers hold it"
+        raise StoreUnavailable(f"The record of invocations cannot be used right now: {reason}.") from error
+
+
+def _persist(attempt: Callable[[], T]) -> T:
+    """Repeat ``attempt`` with growing pauses while the store is unavailable, for `PERSISTENCE_SECONDS`."""
+    gives_up_at = time.monotonic() + PERSISTENCE_SECONDS
+    pause = 0.05
+    while True:
+        try:
+            return attempt()
+        except StoreUnavailable as error:
+            if time.monotonic() + pause >= gives_up_at:
+                raise
+            log.warning("trying again: %s", error, extra={"action": "store_retry"})
+            time.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+
+def _engines(database_url: str) -> tuple[Engine, Engine]:
+    """The engine that writes and the one that reads; on Postgres they are one."""
+    try:
+        url = make_url(database_url)
+        if url.get_backend_name() != "sqlite":
+            engine = create_engine(url, pool_pre_ping=True, pool_timeout=BUSY_SECONDS)
+            return engine, engine
+    except (ArgumentError, ImportError) as error:
+        raise SettingsError(f"DATABASE_URL cannot be used: {error}") from error
+    if url.database in (None, "", ":memory:"):
+        raise SettingsError("DATABASE_URL must name a file: records in memory would be lost.")
+    # SQLite has one writer at a time and lets the others poll for it. Threads of ours queue for the one writing
+    # connection instead, which is fair and wastes no time asleep; polling is left for other processes.
+    writer = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
+    reader = create_engine(url, pool_timeout=BUSY_SECONDS)
+    for engine in (writer, reader):
+        event.listen(engine, "connect", _configure_sqlite)
+    # A transaction that reads first and writes then fails when somebody wrote in between; IMMEDIATE waits instead.
+    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    return writer, reader
+
+
+def _configure_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves; the driver would do it too late
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
+    cursor.execute("PRAGMA synchronous = FULL")  # what was committed survives a power cut
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _records() -> Select[Any]:
+    facts = [invocation_facts.c[name] for name in FACTS]
+    return select(invocations, *facts).outerjoin(invocation_facts)
+
+
+def _invocation(row: RowMapping) -> Invocation:
+    values = {field.name: row[field.name] for field in fields(Invocation) if field.name in row}
+    mlflow = {key: row[column] for key, column in MLFLOW_COLUMNS.items() if row[column] is not None}
+    values |= {
+        "status": Status(row["status"]),
+        "start": row["start"] and Start(row["start"]),
+        "timings": Timings(**{field.name: row[field.name] for field in fields(Timings)}),
+        "mlflow": mlflow or None,
+        # Before anything is noted of the log of a container, it is being written.
+        "log_state": LogState(row["log_state"] or LogState.OPEN) if row["container_name"] else None,
+    }
+    return Invocation(**values)
+
+
+def _known(**facts: object) -> dict[str, object]:
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _facts_update(invocation_id: str, facts: Mapping[str, object]) -> Update:
+    return update(invocation_facts).where(invocation_facts.c.invocation_id == invocation_id).values(facts)
+
+
+def _dump(value: Any, *, canonical: bool = False) -> str:
+    """Strict JSON without spaces; with ``canonical``, the same text for objects that are equal."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, sort_keys=canonical)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(_dump(value, canonical=True).encode()).hexdigest()
+
+
+def _cursor(sequence: int) -> str:
+    """Opaque, so that nobody computes one: what it holds may change."""
+    return base64.urlsafe_b64encode(str(sequence).encode()).decode().rstrip("=")
+
+
+def _sequence_of(cursor: str) -> int:
+    try:
+        sequence = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        if not re.fullmatch(r"[0-9]{1,18}", sequence):
+            raise ValueError
+        return int(sequence)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(
+            "This page of invocations does not exist: take `before` from the `next` of another page.",
+            errors=[FieldError("/before", "is not a cursor that was handed out here")],
+        ) from None
