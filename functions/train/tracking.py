@@ -1,0 +1,173 @@
+"""What MLflow keeps of a training: the run, its trials, its pictures, and the registered version of the model."""
+
+import http.client
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+# MLflow reads these when it is imported. Two attempts of 8 s: a call that fails, and the one that then
+# ends the run as failed, give up well before a minute is over.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # an address only containers can open
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+os.environ.setdefault("LOGNAME", "smlops")  # the user's number has no name in the image, and MLflow wants one
+
+import mlflow
+import mlflow.sklearn
+import pandas as pd
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+from sklearn.ensemble import RandomForestClassifier
+
+import dataset
+import pictures
+from dataset import Split
+from errors import DependencyUnavailable
+from evaluation import Evaluation
+from parameters import Parameters
+from search import SearchResult, Trial
+
+EXPERIMENT = "iris"
+TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # a forest's only type that skops does not know
+
+# It tells of a missing pip each time: there is none in the image, and the requirements of the model are written below.
+logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+
+
+@contextmanager
+def recorded_run(parameters: Parameters, invocation_id: str) -> Iterator[mlflow.ActiveRun]:
+    """An MLflow run that ends as FINISHED, or as FAILED when the block raises.
+
+    Raises DependencyUnavailable when MLflow cannot be reached, at the start or on the way.
+    """
+    _check_connection()
+    container_name = os.environ.get("SMLOPS_CONTAINER_NAME")
+    tags = {
+        "mlflow.source.name": "functions/train",
+        "smlops.invocation_id": invocation_id,
+        "smlops.container_name": container_name,
+        "smlops.image_id": os.environ.get("SMLOPS_IMAGE_ID"),
+        "smlops.source_hash": os.environ.get("SMLOPS_SOURCE_HASH"),
+    }
+    try:
+        mlflow.set_experiment(EXPERIMENT)
+        with mlflow.start_run(run_name=container_name, tags={name: tag for name, tag in tags.items() if tag}) as run:
+            fixed = {name: value for name, value in parameters.as_used().items() if name not in parameters.searched}
+            mlflow.log_params({name: _parameter(value) for name, value in fixed.items()})
+            yield run
+    except (MlflowException, requests.RequestException) as error:
+        if not _is_connection_failure(error):
+            raise  # MLflow answered, and says itself what is wrong
+        raise DependencyUnavailable(f"MLflow at {mlflow.get_tracking_uri()} stopped answering: {error}") from error
+
+
+def record_trial(trial: Trial) -> None:
+    """One nested run for each trial, and the best score so far as a curve in the run itself."""
+    with mlflow.start_run(run_name=f"trial-{trial.number:03}", nested=True):
+        mlflow.log_params({name: _parameter(value) for name, value in trial.parameters.items()})
+        mlflow.log_metrics({"cv_score": trial.score, "cv_score_std": trial.spread})
+    mlflow.log_metric("best_cv_score", trial.best_score, step=trial.number)
+
+
+def record_search(found: SearchResult) -> None:
+    """The run's parameters are those of its model; the searched ones are known, and written, only now."""
+    mlflow.log_params({name: _parameter(value) for name, value in found.best_parameters.items()})
+
+
+def record_model(
+    forest: RandomForestClassifier, split: Split, evaluation: Evaluation, training_time: float, model_name: str
+) -> tuple[str, str]:
+    """Log everything about the trained forest and, as the last step, register it: return its version and its URI."""
+    example = split.train.head(3).reset_index(drop=True)
+    logged = mlflow.sklearn.log_model(
+        forest,
+        name="model",
+        serialization_format="skops",
+        skops_trusted_types=TRUSTED_TYPES,
+        signature=infer_signature(example, pd.Series(forest.predict(example), name=dataset.TARGET)),
+        input_example=example,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "numpy")],
+        metadata={"training_ranges": split.ranges, "classes": evaluation.labels},
+    )
+    datasets = [
+        mlflow.data.from_pandas(rows.assign(**{dataset.TARGET: labels}), name=dataset.NAME, targets=dataset.TARGET)
+        for rows, labels in ((split.train, split.train_labels), (split.test, split.test_labels))
+    ]
+    mlflow.log_inputs(datasets, contexts=["training", "evaluation"], tags_list=[{}, {}])
+    mlflow.log_metrics(
+        evaluation.metrics | {"training_time_seconds": training_time}, model_id=logged.model_id, dataset=datasets[1]
+    )
+    _log_files(split, evaluation)
+
+    registered = mlflow.register_model(logged.model_uri, model_name, await_registration_for=30)
+    return str(registered.version), f"models:/{model_name}/{registered.version}"
+
+
+def _log_files(split: Split, evaluation: Evaluation) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        confusion = {
+            "labels": evaluation.labels,
+            "rows": "true",
+            "columns": "predicted",
+            "matrix": evaluation.confusion,
+        }
+        _write_json(folder / "confusion_matrix.json", confusion)
+        _write_json(folder / "feature_importances.json", evaluation.importances)
+        _write_json(folder / "classification_report.json", evaluation.report)
+        _write_json(folder / "training_ranges.json", split.ranges)
+        pictures.draw_confusion_matrix(folder / "confusion_matrix.png", evaluation.labels, evaluation.confusion)
+        pictures.draw_bars(folder / "feature_importances.png", "Feature importances", evaluation.importances)
+        mlflow.log_artifacts(name)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _parameter(value: Any) -> str:
+    """As JSON, so that null, true and ranges read in MLflow as they were written in the request."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_connection_failure(error: BaseException | None) -> bool:
+    """MLflow's client wraps what happened to its request in an exception of its own."""
+    while error is not None:
+        if isinstance(error, (requests.ConnectionError, requests.Timeout)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _check_connection() -> None:
+    """Ask once, briefly: MLflow's client would retry a dead address for half a minute."""
+    address = urlsplit(mlflow.get_tracking_uri())
+    if address.scheme not in ("http", "https"):
+        return
+    connect = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+    connection = connect(address.hostname or "", address.port, timeout=3)
+    try:
+        connection.request("GET", f"{address.path.rstrip('/')}/health")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        raise DependencyUnavailable(
+            f"MLflow at {mlflow.get_tracking_uri()} cannot be reached ({error}); nothing was trained"
+        ) from error
+    finally:
+        connection.close()
+    if status != http.HTTPStatus.OK:
+        raise DependencyUnavailable(
+            f"MLflow at {mlflow.get_tracking_uri()} answered its health check with {status}; nothing was trained"
+        )
