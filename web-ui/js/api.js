@@ -1,0 +1,147 @@
+// All requests of the dashboard, and all addresses it links to.
+
+/** A refused or failed request, in the API's one error shape (RFC 9457). Also made here when no answer came at all. */
+export class Problem extends Error {
+  constructor(body) {
+    super(body.detail || body.title);
+    this.name = "Problem";
+    this.title = body.title || "The request failed";
+    this.detail = body.detail || "";
+    this.status = body.status || 0;
+    this.code = body.code || "unknown";
+    this.errors = body.errors || [];
+    this.function = body.function || null;
+    this.invocationId = body.invocation_id || null;
+    this.containerName = body.container_name || null;
+    this.functionError = body.function_error || null;
+    this.exitCode = body.exit_code ?? null;
+    this.retryAfter = body.retry_after ?? null;
+  }
+
+  /** No answer, or none from the runner itself: it may be restarting, so trying again makes sense. */
+  get isConnectionTrouble() {
+    const isGateway = [502, 503, 504].includes(this.status) && this.code === "unknown";
+    return isGateway || ["unreachable", "runner_unavailable", "runner_broke_off", "draining"].includes(this.code);
+  }
+
+  /** The same words for a failed invocation that was read from its record. */
+  static fromRecord(record) {
+    const error = record.error ?? {};
+    return new Problem({
+      title: error.type || `The invocation ${record.status === "timed_out" ? "timed out" : `was ${record.status}`}`,
+      detail: error.message,
+      code: error.code || record.status,
+      errors: error.errors,
+      function: record.function,
+      invocation_id: record.invocation_id,
+      container_name: record.container_name,
+      exit_code: record.exit_code,
+      function_error: error.stack_trace ? { type: error.type, message: error.message, stack_trace: error.stack_trace } : null,
+    });
+  }
+}
+
+const MOST_MODELS = 200;
+
+export const api = {
+  /** The readiness report; a runner that is up but not ready answers 503 with the same shape, which is no error here. */
+  async ready(signal) {
+    const response = await send("/ready", { signal });
+    const body = await json(response);
+    if (typeof body?.ready !== "boolean") throw problemOf(response, body);
+    return body;
+  },
+
+  async functions(signal) {
+    return (await get("/functions", signal)).functions;
+  },
+
+  /** Runs a function and waits for its result. Aborting the signal only stops waiting. */
+  async invoke(functionName, parameters, signal) {
+    const response = await send("/invoke", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ function: functionName, parameters }),
+      signal,
+    });
+    return answer(response);
+  },
+
+  invocations(limit, signal) {
+    return get(`/invocations?limit=${limit}`, signal);
+  },
+
+  invocation(id, signal) {
+    return get(`/invocations/${encodeURIComponent(id)}`, signal);
+  },
+
+  /** The last lines of an invocation's log. */
+  async log(id, lines, signal) {
+    const response = await send(`/invocations/${encodeURIComponent(id)}/logs?tail=${lines}`, { signal });
+    if (!response.ok) throw problemOf(response, await json(response));
+    return response.text();
+  },
+
+  async models(signal) {
+    return (await get(`/models?limit=${MOST_MODELS}`, signal)).models;
+  },
+
+  /** Newest first; null when there is no such model. The list is asked first, so that a house without models causes no error. */
+  async modelVersions(model, signal) {
+    const models = await this.models(signal);
+    if (models.length < MOST_MODELS && !models.some(({ name }) => name === model)) return null;
+    return (await get(`/models/${encodeURIComponent(model)}/versions?limit=100`, signal)).versions;
+  },
+};
+
+export const address = {
+  function: (name) => `#/functions/${encodeURIComponent(name)}`,
+  invocation: (id) => `#/invocations/${encodeURIComponent(id)}`,
+  log: (id) => `/invocations/${encodeURIComponent(id)}/logs`,
+  buildLog: (name) => `/functions/${encodeURIComponent(name)}/build/log`,
+  run: (experimentId, runId) => `/mlflow/#/experiments/${encodeURIComponent(experimentId)}/runs/${encodeURIComponent(runId)}`,
+  modelVersion: (name, version) => `/mlflow/#/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`,
+};
+
+async function get(path, signal) {
+  return answer(await send(path, { signal }));
+}
+
+async function send(path, options, triesLeft = options.method === "POST" ? 0 : 1) {
+  try {
+    return await fetch(path, { cache: "no-store", ...options, headers: { Accept: "application/json, text/plain;q=0.9", ...options.headers } });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    // Chromium drops connections that are being made while a container's network interface appears. Reading again is harmless.
+    if (triesLeft > 0) return send(path, options, triesLeft - 1);
+    throw new Problem({
+      title: "No answer",
+      detail: "The server does not answer. It may be restarting, or the connection is broken.",
+      code: "unreachable",
+    });
+  }
+}
+
+async function answer(response) {
+  const body = await json(response);
+  if (!response.ok || body === undefined) throw problemOf(response, body);
+  return body;
+}
+
+async function json(response) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    return undefined;
+  }
+}
+
+function problemOf(response, body) {
+  if (body && typeof body === "object" && (body.title || body.detail)) return new Problem({ status: response.status, ...body });
+  return new Problem({
+    title: `Unexpected answer (${response.status})`,
+    detail: "The server answered with something this page does not understand. It may be starting; try again in a moment.",
+    status: response.status,
+  });
+}

@@ -1,0 +1,97 @@
+import { address, api, Problem } from "../api.js";
+import { AppElement, define } from "../element.js";
+import { isFinal, time } from "../format.js";
+import { icons } from "../icons.js";
+import { poll } from "../poll.js";
+import { html, nothing } from "../vendor.js";
+import "./invocation-facts.js";
+import "./log-pane.js";
+import "./problem-alert.js";
+import "./raw-json.js";
+import "./result-view.js";
+import "./status-badge.js";
+
+const STOPPED = 3_600_000;
+
+/** One invocation from its record: how it ended, what went in and out, how long it took, and what it printed. */
+class InvocationPage extends AppElement {
+  static inputs = ["invocationId"];
+  #record = null;
+  #problem = null;
+  #look = null;
+
+  connected(signal) {
+    this.#look = poll((attempt) => this.#read(attempt), () => (this.#isSettled() ? STOPPED : 1500), signal);
+    document.addEventListener("runner:back", () => this.#look(), { signal });
+  }
+
+  changed(name, _value, before) {
+    if (before === undefined) return;
+    this.#record = null;
+    this.#problem = null;
+    this.#look?.();
+  }
+
+  async #read(signal) {
+    try {
+      this.#record = await api.invocation(this.invocationId, signal);
+      this.#problem = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#problem = error;
+      if (error.status !== 404) throw error;
+    } finally {
+      if (!signal.aborted) this.update();
+    }
+  }
+
+  #isSettled() {
+    return this.#problem?.status === 404 || isFinal(this.#record?.status);
+  }
+
+  template() {
+    const record = this.#record;
+    return html`
+      <header class="page-header">
+        <h1 tabindex="-1">${record ? `${record.function} invocation` : "Invocation"}</h1>
+        ${record ? html`<status-badge .status=${record.status}></status-badge>` : nothing}
+        <p>${record ? html`<time datetime=${record.created_at}>${time(record.created_at)}</time> · <a href=${address.function(record.function)}>Back to ${record.function}</a>` : html`<span class="mono wrap">${this.invocationId}</span>`}</p>
+      </header>
+      ${record ? this.#details(record) : this.#instead()}`;
+  }
+
+  #instead() {
+    if (this.#problem?.status === 404) return html`<div class="panel"><div class="empty">${icons.list}<p class="lead">There is no such invocation.</p><p class="quiet">It may have been removed after its time, or the address is not complete.</p></div></div>`;
+    if (this.#problem) return html`<div class="panel"><problem-alert .problem=${this.#problem}></problem-alert><p class="quiet">Trying again by itself.</p></div>`;
+    return html`<div class="panel" aria-busy="true"><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+  }
+
+  #details(record) {
+    return html`
+      <div class="work even">
+        <section class="panel" aria-label="Result">
+          <h2>${isFinal(record.status) && record.status !== "succeeded" ? "Problem" : "Result"}</h2>
+          ${this.#outcome(record)}
+        </section>
+        <section class="panel" aria-label="Facts">
+          <h2>Facts</h2>
+          <invocation-facts .invocation=${record} .isPage=${true}></invocation-facts>
+          <h3>Parameters</h3>
+          <pre class="parameters" tabindex="0" role="region" aria-label="Parameters" .textContent=${JSON.stringify(record.parameters ?? {}, null, 2)}></pre>
+          <raw-json .value=${record} .heading=${"Whole record as JSON"}></raw-json>
+        </section>
+      </div>
+      <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status}></log-pane>`;
+  }
+
+  #outcome(record) {
+    if (!isFinal(record.status)) return html`<div class="empty"><span class="spinner large" aria-hidden="true"></span><p class="lead">Still going.</p><p class="quiet">The result appears here when it is there.</p></div>`;
+    if (record.status !== "succeeded") {
+      const problem = Problem.fromRecord(record);
+      return html`<problem-alert .problem=${problem} .errors=${problem.errors}></problem-alert>`;
+    }
+    return html`<result-view .result=${record.result}></result-view>`;
+  }
+}
+
+define("invocation-page", InvocationPage);

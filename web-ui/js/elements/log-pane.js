@@ -1,0 +1,67 @@
+import { address, api } from "../api.js";
+import { AppElement, define } from "../element.js";
+import { isFinal, logText } from "../format.js";
+import { poll } from "../poll.js";
+import { html } from "../vendor.js";
+import "./copy-button.js";
+
+const LINES = 2000;
+const STOPPED = 3_600_000;
+
+/** The last lines of an invocation's log, as text. Reads it again while the invocation runs, and once when it has ended. */
+class LogPane extends AppElement {
+  static inputs = ["invocationId", "status"];
+  #text = null;
+  #problem = null;
+  #isOver = false;
+  #look = null;
+
+  connected(signal) {
+    this.#look = poll((attempt) => this.#read(attempt), () => (this.#isOver ? STOPPED : 2000), signal);
+  }
+
+  changed(name, _value, before) {
+    if (before === undefined) return;
+    if (name === "invocationId") this.#text = null;
+    this.#look?.();
+  }
+
+  async #read(signal) {
+    const isOver = isFinal(this.status);
+    try {
+      const text = logText(await api.log(this.invocationId, LINES, signal));
+      this.#problem = null;
+      this.#text = text;
+      this.#isOver = isOver;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#problem = error;
+      this.#isOver = isOver && error.status === 404;
+      if (!this.#isOver) throw error;
+    } finally {
+      if (!signal.aborted) this.update();
+    }
+  }
+
+  #words() {
+    if (this.#text) return this.#text;
+    if (this.#text === "") return isFinal(this.status) ? "Nothing was printed." : "Nothing has been printed yet.";
+    if (this.#problem) return this.#problem.status === 404 ? "There is no log for this invocation." : this.#problem.message;
+    return "Loading the log…";
+  }
+
+  template() {
+    return html`
+      <section class="log-pane" aria-label="Log">
+        <header>
+          <h3>Log</h3>
+          <span class="spacer"></span>
+          <copy-button .text=${this.#text ?? ""} .name=${"log"}></copy-button>
+          <a class="quiet-button" href=${address.log(this.invocationId)} target="_blank" rel="noopener">Whole log</a>
+        </header>
+        <pre tabindex="0" role="region" aria-label="Log text" data-empty=${this.#text ? "no" : "yes"} .textContent=${this.#words()}></pre>
+      </section>`;
+  }
+}
+
+define("log-pane", LogPane);

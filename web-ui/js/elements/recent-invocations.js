@@ -1,0 +1,87 @@
+import { address, api } from "../api.js";
+import { AppElement, define } from "../element.js";
+import { duration, isFinal, relativeTime, startKind, time } from "../format.js";
+import { icons } from "../icons.js";
+import { poll } from "../poll.js";
+import { html, ifDefined, nothing, repeat } from "../vendor.js";
+import "./status-badge.js";
+
+const STEP = 20;
+const MOST = 200;
+
+/** The latest invocations of all functions: looked at again after every call, and gently while the page is visible. */
+class RecentInvocations extends AppElement {
+  static inputs = ["current"];
+  #invocations = null;
+  #hasMore = false;
+  #problem = null;
+  #limit = STEP;
+  #look = null;
+
+  connected(signal) {
+    this.#look = poll((attempt) => this.#read(attempt), () => this.#pace(), signal);
+    for (const type of ["invocation:started", "invocation:finished", "runner:back"]) {
+      // A call that has just been sent needs a moment until it is recorded.
+      document.addEventListener(type, () => setTimeout(this.#look, type === "invocation:started" ? 400 : 0), { signal });
+    }
+  }
+
+  async #read(signal) {
+    try {
+      const { invocations, next } = await api.invocations(this.#limit, signal);
+      this.#invocations = invocations;
+      this.#hasMore = Boolean(next) && this.#limit < MOST;
+      this.#problem = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#problem = error;
+      if (error.isConnectionTrouble) this.tell("runner:unreachable");
+      throw error;
+    } finally {
+      if (!signal.aborted) this.update();
+    }
+  }
+
+  #pace() {
+    return this.#invocations?.some((one) => !isFinal(one.status)) ? 2000 : 6000;
+  }
+
+  #older() {
+    this.#limit = Math.min(this.#limit * 2, MOST);
+    this.#look();
+  }
+
+  template() {
+    return html`
+      <section class="recent" aria-labelledby="recent-title">
+        <h2 class="section-title" id="recent-title">Recent invocations ${this.#problem && this.#invocations ? html`<span class="note" data-tone="waiting">not up to date</span>` : nothing}</h2>
+        ${this.#list()}
+      </section>`;
+  }
+
+  #list() {
+    if (this.#invocations === null) {
+      if (this.#problem) return html`<div class="empty small">${icons.broken}<p>The list cannot be loaded right now.</p><p class="quiet">${this.#problem.message}</p></div>`;
+      return html`<ol aria-busy="true">${[1, 2, 3, 4].map(() => html`<li aria-hidden="true"><span class="placeholder-line"></span></li>`)}</ol>`;
+    }
+    if (this.#invocations.length === 0) return html`<div class="empty small">${icons.list}<p>No invocations yet.</p><p class="quiet">Every call is kept here with its log, also those from curl.</p></div>`;
+    return html`
+      <ol>${repeat(this.#invocations, (one) => one.invocation_id, (one) => this.#row(one))}</ol>
+      ${this.#hasMore ? html`<button type="button" class="btn btn-quiet" @click=${() => this.#older()}>Show older</button>` : nothing}`;
+  }
+
+  #row(one) {
+    const isOver = isFinal(one.status);
+    return html`<li>
+      <a href=${address.invocation(one.invocation_id)} aria-current=${ifDefined(one.invocation_id === this.current ? "page" : undefined)}>
+        <status-badge .status=${one.status}></status-badge>
+        <span class="name">${one.function}</span>
+        <time datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time>
+        <span class="figure">${isOver ? duration(one.timings?.total_ms) : "…"}</span>
+        <span class="quiet">${startKind(one.start)}</span>
+      </a>
+    </li>`;
+  }
+}
+
+define("recent-invocations", RecentInvocations);

@@ -1,0 +1,254 @@
+// From a JSON Schema to the fields of a form, and from what was typed back to parameters. Pure; the elements draw it.
+//
+// Besides the schema's own words (type, enum, default, minimum, description, …) a property may carry two hints:
+//
+//     x-advanced: true            stands under "More options" instead of among the first fields
+//     x-source: models            a choice among the registered models
+//     x-source: model-versions    a choice among the versions of the model chosen in this form's `x-source: models` field
+//
+// The order of the fields is the order of `properties`. What no simple field can express (objects, mixtures) is typed as JSON.
+
+/**
+ * The fields of a form, or null when the schema does not describe single parameters and all of them are typed as one JSON text.
+ *
+ * A field is {name, title, description, kind, isRequired, isNullable, isAdvanced, fallback, choices, minimum, maximum, …} with kind
+ * one of boolean, choice, integer, number, text, list, json, mixed, models, model-versions.
+ */
+export function fieldsOf(schema) {
+  const properties = schema?.properties;
+  if (!properties || (Object.keys(properties).length === 0 && schema.additionalProperties !== false)) return null;
+  const required = new Set(schema.required ?? []);
+  return Object.entries(properties).map(([name, property]) => fieldOf(name, property, required.has(name), schema));
+}
+
+/** What the field shows for a value: a string, or true/false for a boolean. Undefined stands for "not given". */
+export function textOf(field, value) {
+  if (field.kind === "boolean") return value === true;
+  if (value === undefined) return "";
+  if (value === null) return field.kind === "choice" ? JSON.stringify(null) : "";
+  if (field.kind === "choice") return JSON.stringify(value);
+  if (["list", "json"].includes(field.kind)) return listText(value) ?? JSON.stringify(value, null, Array.isArray(value) ? 0 : 2);
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** What was typed, as {value}, {} when the parameter is left out, or {error: "words that follow the field's name"}. */
+export function valueOf(field, text) {
+  if (field.kind === "boolean") return text || field.fallback !== undefined || field.isRequired ? { value: Boolean(text) } : {};
+  const trimmed = text.trim();
+  if (trimmed === "") return emptyValue(field);
+  switch (field.kind) {
+    case "choice":
+      return { value: JSON.parse(trimmed) };
+    case "integer":
+    case "number":
+      return numberValue(field, trimmed);
+    case "list":
+    case "json":
+      return jsonValue(field, trimmed);
+    case "text":
+      return textValue(field, text);
+    default:
+      return mixedValue(field, trimmed);
+  }
+}
+
+/** The name of the parameter that an error's JSON Pointer leads to: "/features/0/2" → "features". */
+export function nameIn(pointer) {
+  return pointer.split("/")[1]?.replaceAll("~1", "/").replaceAll("~0", "~") ?? "";
+}
+
+/** "1 to 1000", "at least 0": the allowed range in words, or "". */
+export function rangeOf(field) {
+  const { minimum, maximum, isMinimumExcluded, isMaximumExcluded } = field;
+  if (minimum !== undefined && maximum !== undefined && !isMinimumExcluded && !isMaximumExcluded) return `${minimum} to ${maximum}`;
+  return [
+    minimum === undefined ? "" : `${isMinimumExcluded ? "more than" : "at least"} ${minimum}`,
+    maximum === undefined ? "" : `${isMaximumExcluded ? "less than" : "at most"} ${maximum}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
+function fieldOf(name, property, isRequired, root) {
+  const declared = resolved(property, root);
+  const branches = branchesOf(declared, root);
+  const branch = mergedBranch(branches);
+  return {
+    name,
+    title: declared.title ?? "",
+    description: declared.description ?? "",
+    isRequired,
+    isNullable: branches.some((one) => isNull(one) || membersOf(one)?.includes(null)),
+    isAdvanced: declared["x-advanced"] === true,
+    fallback: declared.default,
+    example: declared.examples?.[0],
+    ...kindOf(declared, branches.filter((one) => !isNull(one))),
+    minimum: branch.minimum ?? branch.exclusiveMinimum,
+    maximum: branch.maximum ?? branch.exclusiveMaximum,
+    isMinimumExcluded: branch.minimum === undefined && branch.exclusiveMinimum !== undefined,
+    isMaximumExcluded: branch.maximum === undefined && branch.exclusiveMaximum !== undefined,
+    step: branch.multipleOf,
+    minLength: branch.minLength,
+    maxLength: branch.maxLength,
+  };
+}
+
+function kindOf(declared, branches) {
+  const source = declared["x-source"];
+  const types = new Set(branches.map(typeOf));
+  const takes = {
+    numbers: types.has("number") || types.has("integer"),
+    strings: types.has("string"),
+    lists: types.has("array"),
+    objects: types.has("object"),
+  };
+  if (source === "models" || source === "model-versions") return { kind: source, takes };
+
+  if (branches.length > 0 && branches.every((one) => membersOf(one))) {
+    const choices = branches.flatMap(membersOf).filter((member) => member !== null);
+    if (choices.every((choice) => typeof choice !== "object")) return { kind: "choice", choices: [...new Set(choices)], takes };
+  }
+  if (types.size === 1) {
+    const [type] = types;
+    if (["boolean", "integer", "number"].includes(type)) return { kind: type, takes };
+    if (type === "string") return { kind: "text", takes, suggestions: suggestionsOf(branches) };
+    if (type === "array") return { kind: "list", takes, ...listShape(branches) };
+    return { kind: "json", takes };
+  }
+  const areScalars = [...types].every((type) => ["string", "integer", "number"].includes(type));
+  if (types.size > 0 && areScalars) return { kind: "mixed", takes, suggestions: suggestionsOf(branches) };
+  if (takes.lists) return { kind: "list", takes, ...listShape(branches) };
+  return { kind: "json", takes };
+}
+
+/** The alternatives of a property as plain schemas with one type each. */
+function branchesOf(schema, root) {
+  const { anyOf, oneOf, ...rest } = schema;
+  const alternatives = anyOf ?? oneOf;
+  if (alternatives) return alternatives.flatMap((one) => branchesOf({ ...rest, ...resolved(one, root) }, root));
+  if (Array.isArray(schema.type)) return schema.type.map((type) => ({ ...schema, type }));
+  return [schema];
+}
+
+function resolved(schema, root) {
+  let current = typeof schema === "object" && schema !== null ? schema : {};
+  for (let hops = 0; current.$ref?.startsWith("#/") && hops < 8; hops += 1) {
+    const { $ref, ...beside } = current;
+    const target = $ref
+      .slice(2)
+      .split("/")
+      .reduce((at, part) => at?.[part.replaceAll("~1", "/").replaceAll("~0", "~")], root);
+    current = { ...target, ...beside };
+  }
+  return current;
+}
+
+function typeOf(schema) {
+  if (schema.type) return schema.type;
+  const member = membersOf(schema)?.find((one) => one !== null);
+  if (member !== undefined) return Array.isArray(member) ? "array" : typeof member;
+  if (schema.items) return "array";
+  return schema.properties ? "object" : "any";
+}
+
+function membersOf(schema) {
+  if (schema.enum) return schema.type ? schema.enum.filter((member) => fits(member, schema.type)) : schema.enum;
+  if ("const" in schema) return [schema.const];
+  return schema.type === "boolean" ? undefined : null;
+}
+
+function fits(member, type) {
+  if (type === "integer") return Number.isInteger(member);
+  if (type === "null") return member === null;
+  if (type === "array") return Array.isArray(member);
+  return typeof member === type;
+}
+
+function isNull(schema) {
+  return schema.type === "null" || (!schema.type && (schema.const === null || schema.enum?.every((member) => member === null)));
+}
+
+/** The limits of a property whose alternatives do not contradict each other: the only one that has any. */
+function mergedBranch(branches) {
+  const limited = branches.filter((one) => !isNull(one));
+  return limited.length === 1 ? limited[0] : {};
+}
+
+function suggestionsOf(branches) {
+  return branches.flatMap((one) => membersOf(one) ?? []).filter((member) => member !== null).map(String);
+}
+
+function listShape(branches) {
+  const items = branches.filter((one) => typeOf(one) === "array").map((one) => one.items);
+  const alternatives = items.flatMap((item) => (item && typeof item === "object" ? branchesOf(item, {}) : [{}]));
+  const types = new Set(alternatives.map(typeOf));
+  return {
+    takesRows: types.has("array") || types.has("any"),
+    takesItems: [...types].some((type) => !["array", "object"].includes(type)),
+    hasTextItems: types.has("string") && !types.has("number") && !types.has("integer"),
+  };
+}
+
+function emptyValue(field) {
+  if (field.kind === "choice" && !field.isRequired) return {};
+  if (field.isNullable && (field.isRequired || field.fallback !== undefined)) return { value: null };
+  if (field.isRequired && field.fallback === undefined) return { error: "is required" };
+  return {};
+}
+
+function numberValue(field, text) {
+  const value = Number(text);
+  if (!Number.isFinite(value)) return { error: "must be a number" };
+  if (field.kind === "integer" && !Number.isInteger(value)) return { error: "must be a whole number" };
+  const { minimum, maximum, isMinimumExcluded, isMaximumExcluded } = field;
+  const isTooLow = minimum !== undefined && (isMinimumExcluded ? value <= minimum : value < minimum);
+  const isTooHigh = maximum !== undefined && (isMaximumExcluded ? value >= maximum : value > maximum);
+  return isTooLow || isTooHigh ? { error: `must be ${rangeOf(field).replace(/^(\S+) to (\S+)$/, "between $1 and $2")}` } : { value };
+}
+
+function textValue(field, text) {
+  if (field.minLength !== undefined && text.length < field.minLength) return { error: `must have at least ${field.minLength} characters` };
+  if (field.maxLength !== undefined && text.length > field.maxLength) return { error: `must have at most ${field.maxLength} characters` };
+  return { value: text };
+}
+
+/** Strict JSON, or, where lists are taken, `5.1, 3.5, 1.4, 0.2` with one row in each line. */
+function jsonValue(field, text) {
+  if (/^[[{"]/.test(text) || field.kind === "json") {
+    try {
+      return { value: JSON.parse(text) };
+    } catch (error) {
+      return { error: `is not valid JSON: ${error.message}` };
+    }
+  }
+  const rows = text
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => (field.hasTextItems ? line.split(/[,;]/) : line.split(/[,;\s]+/)).map((cell) => cell.trim()).filter(Boolean));
+  const wrong = field.hasTextItems ? undefined : rows.flat().find((cell) => !Number.isFinite(Number(cell)));
+  if (wrong !== undefined) {
+    return { error: `must be numbers separated by commas${field.takesRows ? ", one row in each line" : ""}, or JSON; "${wrong}" is not a number` };
+  }
+  const values = field.hasTextItems ? rows : rows.map((row) => row.map(Number));
+  if (values.length === 1 && field.takesItems !== false) return { value: values[0] };
+  return { value: field.takesRows ? values : values.flat() };
+}
+
+/** Text that may also be a number, when the schema takes numbers. */
+function mixedValue(field, text) {
+  const isNumber = field.takes?.numbers && /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(text);
+  if (!field.takes?.strings && field.takes?.numbers && !isNumber) return { error: "must be a number" };
+  // A text that only looks like a number stays text where text is taken first: "3" is a model's version.
+  if (isNumber && !(field.kind === "model-versions" && field.takes.strings)) return { value: Number(text) };
+  return { value: text };
+}
+
+/** A list of plain values, or of rows of them, as people write it; null when it needs JSON. */
+function listText(value) {
+  if (!Array.isArray(value) || value.length === 0) return null;
+  const isPlain = (one) => typeof one === "number" || (typeof one === "string" && /^[^\s,;"[\]{}]+$/.test(one));
+  if (value.every(isPlain)) return value.join(", ");
+  // A single row inside a list would read as a plain list.
+  if (value.length > 1 && value.every((row) => Array.isArray(row) && row.length > 0 && row.every(isPlain))) return value.map((row) => row.join(", ")).join("\n");
+  return null;
+}
