@@ -1,0 +1,257 @@
+"""``/invocations``, each record, and its log."""
+
+import uuid
+
+import pytest
+
+from function_runner.errors import FieldError, StoreUnavailable
+from function_runner.invocation import LogState, Status
+from support.api import finished
+
+UNKNOWN = "0b6e7a52-95a0-4f0c-9d0e-5b2f6f6e7a11"
+
+
+@pytest.fixture
+def record(services):
+    """A record on file."""
+    return add(services)
+
+
+def add(services, **changes):
+    record = finished(**changes)
+    services.store.records[record.id] = record
+    return record
+
+
+def write_log(services, record, data):
+    log = services.logs.create(record.container_name)
+    log.write(data)
+    log.close()
+
+
+class TestRecord:
+    def test_it_works(self, client, record):
+        response = client.get(f"/invocations/{record.id}")
+        assert response.status_code == 200
+        assert response.headers["X-Invocation-Id"] == record.id
+        assert response.get_json() == {
+            "invocation_id": record.id,
+            "function": "echo",
+            "status": "succeeded",
+            "container_name": "echo-0123456789ab",
+            "log_file": "logs/echo-0123456789ab.log",
+            "start": "cold",
+            "timings": {"queue_ms": 0.1, "build_ms": 0.0, "start_ms": 400.0, "run_ms": 50.0, "total_ms": 450.1},
+            "result": "done",
+            "parameters": {"word": "hello", "times": 1},
+            "created_at": "2026-01-31T12:34:56.789Z",
+            "started_at": "2026-01-31T12:34:57.189Z",
+            "finished_at": "2026-01-31T12:34:57.239Z",
+            "attempt": 1,
+            "timeout_seconds": 60.0,
+            "error": None,
+            "exit_code": None,
+            "oom_killed": None,
+            "max_memory_mb": None,
+            "memory_limit_mb": 512,
+            "image": {
+                "tag": "smlops/function-echo:0123456789ab",
+                "id": "sha256:1",
+                "base_id": "sha256:2",
+            },
+            "source_hash": "a" * 64,
+            "log_state": None,
+            "mlflow": None,
+        }
+
+    def test_one_that_just_began_has_little_to_say(self, client, services):
+        nothing = dict.fromkeys(
+            ("started_at", "finished_at", "container_name", "start", "result", "image_tag", "image_id", "base_image_id")
+        )
+        record = add(services, status=Status.QUEUED, **nothing)
+        answer = client.get(f"/invocations/{record.id}").get_json()
+        assert answer["status"] == "queued"
+        assert answer["log_file"] is None
+        assert answer["image"] is None
+
+    def test_a_failure_says_why(self, client, services):
+        error = {
+            "code": "handler_refused",
+            "type": "InvalidParameters",
+            "message": "no",
+            "errors": [vars(FieldError("/word", "no"))],
+        }
+        facts = {"exit_code": 1, "oom_killed": False, "max_memory_mb": 12.5, "log_state": LogState.COMPLETE}
+        record = add(services, status=Status.FAILED, error=error, result=None, **facts)
+        answer = client.get(f"/invocations/{record.id}").get_json()
+        assert answer["error"] == {**error, "stack_trace": None}
+        assert {name: answer[name] for name in facts} == facts
+
+    def test_what_it_made_in_mlflow_is_named(self, client, services):
+        record = add(services, mlflow={"run_id": "r1", "model_name": "iris_model", "model_version": 3})
+        assert client.get(f"/invocations/{record.id}").get_json()["mlflow"] == {
+            "run_id": "r1",
+            "experiment_id": None,
+            "model_name": "iris_model",
+            "model_version": "3",
+            "model_uri": None,
+        }
+
+    def test_what_a_function_raised_may_hold_any_character(self, client, services):
+        record = add(services, error={"code": "handler_error", "type": "E", "message": "\ud800"})
+        assert client.get(f"/invocations/{record.id}").get_json()["error"]["message"] == "?"
+
+    @pytest.mark.parametrize(
+        "wanted",
+        [
+            UNKNOWN,
+            "x",
+            "..",
+            "%2e%2e%2fetc",
+            "0",
+            "-1",
+            "x" * 5000,
+            "a%0ab",
+            "%00",
+            "' OR 1=1",
+            f"{{{UNKNOWN}}}",
+            UNKNOWN + "%0a",
+            UNKNOWN.replace("-", ""),
+            "%ff%fe",
+        ],
+    )
+    @pytest.mark.parametrize("suffix", ["", "/logs"])
+    def test_what_is_no_id_of_ours_is_not_found(self, client, record, problem, wanted, suffix):
+        response = client.get(f"/invocations/{wanted}{suffix}")
+        code = "not_found" if "%2f" in wanted else "invocation_not_found"
+        problem(response, 404, code)
+
+    def test_the_store_being_away_is_told(self, client, services, record, problem):
+        services.store.error = StoreUnavailable()
+        problem(client.get(f"/invocations/{record.id}"), 503, "store_unavailable")
+
+
+class TestList:
+    def test_it_works(self, client, services):
+        ids = [add(services).id for _ in range(3)]
+        answer = client.get("/invocations").get_json()
+        assert [record["invocation_id"] for record in answer["invocations"]] == ids[::-1]
+        assert answer["next"] is None
+
+    def test_a_listed_record_is_the_whole_record(self, client, record):
+        [listed] = client.get("/invocations").get_json()["invocations"]
+        assert listed == client.get(f"/invocations/{record.id}").get_json()
+
+    def test_it_is_paged(self, client, services):
+        for _ in range(3):
+            add(services)
+        answer = client.get("/invocations?limit=2").get_json()
+        assert len(answer["invocations"]) == 2
+        assert client.get(f"/invocations?before={answer['next']}").status_code == 200
+        assert services.store.searches[-1]["before"] == answer["next"]
+
+    def test_it_can_be_narrowed(self, client, services):
+        client.get("/invocations?function=train&status=timed_out&limit=7")
+        assert services.store.searches == [
+            {"function": "train", "status": Status.TIMED_OUT, "limit": 7, "before": None}
+        ]
+
+    def test_fifty_unless_told_otherwise(self, client, services):
+        client.get("/invocations")
+        assert services.store.searches[0]["limit"] == 50
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "limit=0",
+            "limit=-1",
+            "limit=201",
+            "limit=1000000000",
+            "limit=" + "9" * 5000,
+            "limit=1.0",
+            "limit=%201",
+            "limit=1_0",
+            "limit=%D9%A3",
+            "limit=",
+            "limit=ten",
+            "limit=1&limit=2",
+            "status=done",
+            "status=' OR 1=1",
+            "status=",
+            "status=SUCCEEDED",
+            "function=",
+            "function=Train",
+            "function=../train",
+            "function=a%00",
+            "function=" + "x" * 101,
+            "before=garbage",
+            "before=",
+            "before=" + "x" * 201,
+            "state=succeeded",
+            "cursor=x",
+            "=",
+        ],
+    )
+    def test_a_query_that_is_not_understood_is_refused(self, client, problem, query):
+        problem(client.get(f"/invocations?{query}"), 400, "invalid_request")
+
+    def test_the_refusal_names_the_place(self, client, problem):
+        document = problem(client.get("/invocations?limit=0&status=x"), 400, "invalid_request")
+        assert document["errors"] == [
+            {
+                "pointer": "/status",
+                "detail": "must be one of 'queued', 'starting', 'running', 'succeeded', 'failed', 'timed_out', "
+                "'cancelled' or 'lost'",
+            },
+            {"pointer": "/limit", "detail": "must be at least 1"},
+        ]
+
+
+class TestLogs:
+    def test_it_works(self, client, services, record):
+        write_log(services, record, b"hello\n")
+        response = client.get(f"/invocations/{record.id}/logs")
+        assert response.status_code == 200
+        assert response.content_type == "text/plain; charset=utf-8"
+        assert response.headers["X-Invocation-Id"] == record.id
+        assert response.text == "hello\n"
+
+    def test_only_the_end(self, client, services, record):
+        write_log(services, record, b"1\n2\n3\n4\n")
+        assert client.get(f"/invocations/{record.id}/logs?tail=2").text == "3\n4\n"
+
+    def test_bytes_that_are_no_text_are_replaced(self, client, services, record):
+        write_log(services, record, b"a\xff\xfe\x1b[31mred\x1b[0m<script>\xc3\xbc\n")
+        text = client.get(f"/invocations/{record.id}/logs").data.decode("utf-8")
+        assert text == "a\ufffd\ufffd\x1b[31mred\x1b[0m<script>ü\n"
+
+    @pytest.mark.parametrize("query", ["tail=-1", "tail=0", "tail=1e9", "tail=100001", "tail=x", "offset=-5", "tail="])
+    def test_a_query_that_is_not_understood_is_refused(self, client, services, record, problem, query):
+        write_log(services, record, b"hello\n")
+        problem(client.get(f"/invocations/{record.id}/logs?{query}"), 400, "invalid_request")
+
+    def test_ranges_are_ignored(self, client, services, record):
+        write_log(services, record, b"hello\n")
+        response = client.get(f"/invocations/{record.id}/logs", headers={"Range": "bytes=9-1,-5,x"})
+        assert response.status_code == 200
+        assert response.text == "hello\n"
+
+    def test_one_that_never_had_a_container_has_no_log(self, client, services, problem):
+        record = add(services, container_name=None, status=Status.CANCELLED)
+        document = problem(client.get(f"/invocations/{record.id}/logs"), 404, "not_found")
+        assert document["invocation_id"] == record.id
+        assert "cancelled" in document["detail"]
+
+    def test_a_log_that_was_removed_is_not_found(self, client, record, problem):
+        document = problem(client.get(f"/invocations/{record.id}/logs"), 404, "not_found")
+        assert record.container_name in document["detail"]
+
+    def test_a_name_in_a_record_never_leads_out_of_the_folder(self, client, services, settings, problem):
+        (settings.logs_dir.parent / "secret.log").write_text("secret")
+        (settings.logs_dir / "link.log").symlink_to(settings.logs_dir.parent / "secret.log")
+        record = add(services, container_name="link")
+        problem(client.get(f"/invocations/{record.id}/logs"), 404, "not_found")
+
+    def test_upper_case_ids_are_other_ids(self, client, services, problem):
+        record = add(services, id=str(uuid.UUID(UNKNOWN)))
+        problem(client.get(f"/invocations/{record.id.upper()}"), 404, "invocation_not_found")

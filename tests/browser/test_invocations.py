@@ -1,0 +1,50 @@
+"""The list of recent invocations, and the page of one."""
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from support.client import Client
+
+
+def test_a_call_appears_in_the_list(open_function: Callable[[str], Page], run: Callable[[str], None]) -> None:
+    page = open_function("sleep")
+    page.get_by_role("spinbutton", name="seconds").fill("0")
+    run("sleep")
+    first = page.get_by_role("region", name="Recent invocations").get_by_role("link").first
+    expect(first).to_have_accessible_name(re.compile("^Succeeded sleep"))
+
+
+def test_a_call_from_elsewhere_appears_by_itself(open_function: Callable[[str], Page], client: Client) -> None:
+    page = open_function("train")
+    listed = page.get_by_role("region", name="Recent invocations")
+    expect(listed).not_to_have_attribute("aria-busy", "true")
+    client.invoke("raises", {"message": "from elsewhere"})
+    expect(listed.get_by_role("link").first).to_have_accessible_name(re.compile("^Failed raises"))
+
+
+def test_one_click_leads_to_parameters_result_timings_and_log(
+    open_function: Callable[[str], Page], client: Client
+) -> None:
+    client.invoke("echo", {"text": "<b>not bold</b>"})
+    page = open_function("echo")
+    page.get_by_role("region", name="Recent invocations").get_by_role("link", name=re.compile("echo")).first.click()
+    expect(page.get_by_role("heading", name="echo invocation", level=1)).to_be_focused()
+    expect(page.get_by_role("region", name="Result")).to_contain_text("<b>not bold</b>")
+    expect(page.get_by_role("region", name="Parameters", exact=True)).to_contain_text('"text": "<b>not bold</b>"')
+    expect(page.get_by_role("region", name="Facts")).to_contain_text("Total")
+    expect(page.get_by_role("region", name="Log text")).to_contain_text("START RequestId:")
+
+
+def test_a_failed_one_shows_its_error(page: Page, base_url: str, client: Client) -> None:
+    problem = client.invoke("raises", {"message": "seen later"}).problem(500, "handler_error")
+    page.goto(f"{base_url}/#/invocations/{problem['invocation_id']}")
+    expect(page.get_by_role("heading", name="raises invocation", level=1)).to_be_visible()
+    expect(page.get_by_role("region", name="Result")).to_contain_text("seen later")
+
+
+def test_an_unknown_one_says_so(page: Page, base_url: str, expected_failures: list[str]) -> None:
+    expected_failures.append("404")
+    page.goto(f"{base_url}/#/invocations/00000000-0000-4000-8000-000000000000")
+    expect(page.get_by_text("There is no such invocation.")).to_be_visible()

@@ -1,0 +1,73 @@
+"""Predicting from the dashboard's form."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from support.client import Client
+
+SETOSA = "5.1, 3.5, 1.4, 0.2"
+
+pytestmark = pytest.mark.usefixtures("trained")
+
+
+def test_it_works(open_function: Callable[[str], Page], run: Callable[[str], None]) -> None:
+    page = open_function("predict")
+    page.get_by_role("textbox", name="features").fill(SETOSA)
+    run("predict")
+    result = page.get_by_role("region", name="Result")
+    expect(result.get_by_role("strong").or_(result.locator("strong")).first).to_have_text("setosa")
+    chart = result.get_by_role("img", name=re.compile("^Bar chart of class probabilities: setosa "))
+    expect(chart).to_be_visible()
+    assert chart.bounding_box()["height"] > 100
+
+
+def test_the_probabilities_are_a_table_too(open_function: Callable[[str], Page], run: Callable[[str], None]) -> None:
+    page = open_function("predict")
+    page.get_by_role("textbox", name="features").fill(SETOSA)
+    run("predict")
+    page.get_by_text("Probabilities as a table").click()
+    expect(page.get_by_role("rowheader")).to_have_text(["setosa", "versicolor", "virginica"])
+
+
+def test_the_version_chooser_has_latest_first(open_function: Callable[[str], Page], client: Client) -> None:
+    newest = client.get("/models/iris_model/versions?limit=1").json["versions"][0]["version"]
+    page = open_function("predict")
+    expect(page.get_by_role("combobox", name="model_name")).to_have_value("iris_model")
+    versions = page.get_by_role("combobox", name="model_version").get_by_role("option")
+    expect(versions.first).to_have_text(f"latest (version {newest})")
+    expect(versions.filter(has_text=re.compile(rf"^version {newest} · accuracy "))).to_have_count(1)
+
+
+def test_many_rows_are_one_line_each(open_function: Callable[[str], Page], run: Callable[[str], None]) -> None:
+    page = open_function("predict")
+    page.get_by_role("textbox", name="features").fill(f"{SETOSA}\n6.7, 3.0, 5.2, 2.3")
+    run("predict")
+    rows = page.get_by_role("group", name="Predictions").get_by_role("row")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(1)).to_contain_text("setosa")
+    expect(rows.nth(2)).to_contain_text("virginica")
+
+
+def test_the_function_s_refusal_appears_at_the_field(
+    open_function: Callable[[str], Page], run: Callable[[str], None], expected_failures: list[str]
+) -> None:
+    expected_failures.append("422")
+    page = open_function("predict")
+    features = page.get_by_role("textbox", name="features")
+    features.fill("5.1, 3.5")
+    run("predict")
+    expect(features).to_have_attribute("aria-invalid", "true")
+    expect(features).to_be_focused()
+    expect(features).to_have_accessible_description(re.compile("4"))
+
+
+def test_what_is_no_number_is_said_before_anything_is_sent(open_function: Callable[[str], Page]) -> None:
+    page = open_function("predict")
+    features = page.get_by_role("textbox", name="features")
+    features.fill("5.1, three, 1.4, 0.2")
+    page.get_by_role("button", name="Run predict").click()
+    expect(features).to_have_accessible_description(re.compile('"three" is not a number'))
+    expect(page.get_by_text("Nothing has run here yet.")).to_be_visible()

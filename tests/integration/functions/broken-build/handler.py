@@ -1,0 +1,5 @@
+"""Its image cannot be built."""
+
+
+def handler(event, context):
+    return "never"

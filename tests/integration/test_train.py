@@ -1,0 +1,133 @@
+"""Training: what is measured, logged and registered."""
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def trained(stack):
+    return stack.invoke("train", {"n_estimators": 20, "random_state": 7, "max_features": "sqrt"})
+
+
+def test_it_works(trained):
+    assert trained.result["accuracy"] > 0.8
+
+
+def test_the_run_is_in_mlflow_with_parameters_measures_and_identity(stack, trained):
+    result = trained.result
+
+    runs = stack.get(f"/experiments/{result['experiment_id']}/runs?limit=200").json["runs"]
+    run = next(run for run in runs if run["run_id"] == result["run_id"])
+
+    assert run["status"] == "FINISHED"
+    assert run["parameters"]["n_estimators"] == "20"
+    assert run["metrics"]["accuracy"] == pytest.approx(result["accuracy"])
+    assert trained.json["invocation_id"] in run["tags"].values()
+    assert stack.record(trained.json["invocation_id"])["image"]["id"] in run["tags"].values()
+    assert run["mlflow_url"] == f"/mlflow/#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
+
+
+def test_pictures_report_and_model_are_artifacts_of_the_run(stack, trained):
+    paths = set(_artifacts(stack, trained.result["run_id"]))
+
+    assert any("confusion" in path and path.endswith(".png") for path in paths), paths
+    assert any("confusion" in path and path.endswith(".json") for path in paths), paths
+    assert any("importance" in path and path.endswith(".png") for path in paths), paths
+    assert any("importance" in path and path.endswith(".json") for path in paths), paths
+    assert any("report" in path for path in paths), paths
+
+
+def test_the_version_is_registered_with_its_run(stack, trained):
+    result = trained.result
+
+    version = stack.get(f"/models/iris_model/versions/{result['model_version']}").json
+
+    assert version["run_id"] == result["run_id"]
+    assert version["model_uri"] == result["model_uri"]
+    assert version["metrics"]["accuracy"] == pytest.approx(result["accuracy"])
+    assert version["parameters"]["n_estimators"] == "20"
+    assert version["status"] == "READY"
+
+
+def test_the_record_ties_invocation_run_and_model_together(stack, trained):
+    record = stack.record(trained.json["invocation_id"])
+
+    assert record["mlflow"] == {
+        key: trained.result[key] for key in ("run_id", "experiment_id", "model_name", "model_version", "model_uri")
+    }
+
+
+def test_the_same_seed_gives_the_same_measures(stack, trained):
+    again = stack.invoke("train", {"n_estimators": 20, "random_state": 7, "max_features": "sqrt"})
+
+    for measure in ("accuracy", "precision", "recall", "f1_score"):
+        assert again.result[measure] == trained.result[measure]
+    assert int(again.result["model_version"]) > int(trained.result["model_version"])
+
+
+def test_tuning_searches_and_registers_the_best(stack):
+    answer = stack.invoke("train", {"tune": True, "n_trials": 3, "cv": 3, "test_size": 0.25}, timeout=300)
+
+    result = answer.result
+    assert result["n_trials"] == 3
+    assert 0.8 <= result["best_score"] <= 1.0
+    assert result["best_parameters"]
+    for name, value in result["best_parameters"].items():
+        assert result["parameters"][name] == value
+    runs = stack.get(f"/experiments/{result['experiment_id']}/runs?limit=200").json["runs"]
+    children = [run for run in runs if run["tags"].get("mlflow.parentRunId") == result["run_id"]]
+    assert len(children) == 3
+
+
+def test_tuning_stays_in_the_search_space(stack):
+    space = {"n_estimators": [11, 13], "max_depth": [2, 3]}
+
+    result = stack.invoke(
+        "train", {"tune": True, "search_space": space, "n_trials": 2, "cv": 3, "scoring": "f1_macro"}, timeout=300
+    ).result
+
+    assert result["best_parameters"]["n_estimators"] in space["n_estimators"]
+    assert result["best_parameters"]["max_depth"] in space["max_depth"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "pointer"),
+    [
+        ({"n_estimators": 0}, "/n_estimators"),
+        ({"n_estimators": -1}, "/n_estimators"),
+        ({"n_estimators": 1.5}, "/n_estimators"),
+        ({"n_estimators": True}, "/n_estimators"),
+        ({"n_estimators": "10"}, "/n_estimators"),
+        ({"n_estimators": 10**9}, "/n_estimators"),
+        ({"test_size": 0}, "/test_size"),
+        ({"test_size": 1}, "/test_size"),
+        ({"test_size": -0.1}, "/test_size"),
+        ({"test_size": 2}, "/test_size"),
+        ({"test_size": 1e-9}, "/test_size"),
+        ({"max_depth": 0}, "/max_depth"),
+        ({"max_depth": -3}, "/max_depth"),
+        ({"criterion": "magic"}, "/criterion"),
+        ({"n_estimator": 5}, "/n_estimator"),
+    ],
+    ids=str,
+)
+def test_impossible_parameters_are_refused_before_anything_starts(stack, parameters, pointer):
+    newest = _newest(stack)
+
+    problem = stack.invoke("train", parameters).problem(422, "parameters_invalid")
+
+    assert pointer in [error["pointer"] for error in problem["errors"]], problem
+    assert _newest(stack) == newest
+
+
+def _newest(stack):
+    found = stack.get("/invocations?limit=1").json["invocations"]
+    return found[0]["invocation_id"] if found else None
+
+
+def _artifacts(stack, run_id, path=""):
+    listing = stack.get("/mlflow/api/2.0/mlflow/artifacts/list", params={"run_id": run_id, "path": path}).json
+    for file in listing.get("files", []):
+        if file.get("is_dir"):
+            yield from _artifacts(stack, run_id, file["path"])
+        else:
+            yield file["path"]

@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Runs every test, from nothing: prepares Python, Chromium, the container engine and a system of its own, and leaves
+# nothing of it behind. `tests/run.sh --help` says more.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly VENV="$PWD/.venv-tests"
+
+usage() {
+  cat <<'USAGE'
+Usage: tests/run.sh [unit|check] [pytest arguments...]
+
+  tests/run.sh                 everything: static checks, unit, api, store, docs, scripts, contract, integration, browser
+  tests/run.sh unit            what needs no container engine (about a minute)
+  tests/run.sh check           static checks only: ruff, mypy, import-linter, shellcheck, hadolint
+  tests/run.sh -k drain -x     arguments go to pytest; so do paths: tests/run.sh tests/integration/test_hardening.py
+
+The system under test is a stack of its own (name, port, volumes, images), so a running system is not disturbed. It is
+stopped and removed at the end, also after Ctrl-C.
+
+  KEEP=1 TEST_STACK=smlops-mine tests/run.sh …   keeps the system afterwards; the next run with that name uses it again
+USAGE
+}
+
+main() {
+  local needs_engine=yes
+  local -a selection=()
+  case "${1:-}" in
+    -h | --help) usage; exit 0 ;;
+    unit)
+      shift
+      needs_engine=no
+      selection=(-m "not integration and not browser") ;;
+    check)
+      shift
+      needs_engine=no
+      selection=(tests/static) ;;
+  esac
+
+  # Lets tests tell "nobody prepared this machine" (skip) from "the preparation failed" (fail).
+  export TESTS_PREPARED=1
+  prepare_python
+  if [[ $needs_engine == yes ]]; then
+    prepare_chromium
+    [[ -n ${TEST_STACK:-} ]] || TEST_STACK="smlops-test-$(random_hex)"
+    TEST_DIRECTORY="${TMPDIR:-/tmp}/$TEST_STACK"
+    mkdir -p "$TEST_DIRECTORY"
+    chmod 755 "$TEST_DIRECTORY" # the runner, another user, reads the functions below it
+    export TEST_STACK TEST_DIRECTORY
+    say "The system under test will be called $TEST_STACK; its files are in $TEST_DIRECTORY"
+    trap clean_up EXIT
+  else
+    unset TEST_STACK
+  fi
+  run_pytest "${selection[@]}" "$@"
+}
+
+# pytest runs in the background, because a shell that waits for a child in the foreground hears no signal before the
+# child ends. On a signal pytest tears down what it started and still prints its summary.
+run_pytest() {
+  local result=0 pytest
+  "$VENV/bin/python" -m pytest "$@" &
+  pytest=$!
+  # shellcheck disable=SC2064 # the process id as it is now
+  trap "kill -TERM $pytest 2>/dev/null" INT TERM HUP
+  while kill -0 "$pytest" 2>/dev/null; do
+    result=0
+    wait "$pytest" || result=$?
+  done
+  exit "$result"
+}
+
+say() { printf '==> %s\n' "$*" >&2; }
+
+random_hex() { od -An -N3 -tx1 /dev/urandom | tr -d ' \n'; }
+
+prepare_python() {
+  local stamp="$VENV/.installed" wanted
+  wanted=$(sha256sum tests/requirements.txt)
+  [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
+  say "Installing the test tools into .venv-tests"
+  local python
+  python=$(find_python) || {
+    if can_install; then
+      install_packages python3 python3-venv
+      python=$(find_python)
+    else
+      say "Python 3.11 or later with its venv module is needed (Debian: apt-get install python3 python3-venv)."
+      exit 1
+    fi
+  }
+  trust_the_hosts_certificates
+  "$python" -m venv --clear "$VENV"
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>&1 | grep -v '^WARNING: Location' >&2 || true
+  # The lock names every package; one of them would refuse the runner's gunicorn (tests/overrides.txt).
+  "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --require-hashes -r tests/requirements.txt
+  printf '%s\n' "$wanted" >"$stamp"
+}
+
+find_python() {
+  local candidate
+  for candidate in python3.11 python3 python3.12 python3.13; do
+    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# Behind a proxy that signs TLS anew, the host's bundle knows its certificate and Python's own does not.
+trust_the_hosts_certificates() {
+  local bundle=/etc/ssl/certs/ca-certificates.crt
+  [[ -f $bundle ]] || return 0
+  export SSL_CERT_FILE="${SSL_CERT_FILE:-$bundle}" PIP_CERT="${PIP_CERT:-$bundle}"
+}
+
+prepare_chromium() {
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null && return
+  if can_install; then
+    say "Installing Chromium for the browser tests"
+    install_packages chromium
+  else
+    say "No Chromium found, and it cannot be installed without root on Debian: the browser tests will fail."
+  fi
+}
+
+can_install() { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; }
+
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null 2>"$VENV.apt.log" </dev/null || {
+    cat "$VENV.apt.log" >&2
+    exit 1
+  }
+  rm -f "$VENV.apt.log"
+}
+
+# Removes what carries the name of the stack under test, and nothing else. Silent, because pytest's summary is to be the
+# last line; and nearly always there is nothing left to do, because pytest has done it.
+# shellcheck disable=SC2329 # the trap calls it
+clean_up() {
+  local result=$?
+  trap '' INT TERM HUP
+  if [[ -n ${KEEP:-} ]]; then
+    say "Kept: stack $TEST_STACK, files in $TEST_DIRECTORY"
+  else
+    PYTHONPATH=tests "$VENV/bin/python" -m support.stack remove "$TEST_STACK" "$TEST_DIRECTORY" || true
+  fi
+  exit "$result"
+}
+
+main "$@"

@@ -1,0 +1,67 @@
+"""docker-compose.yml: every service is shut in, one door is open, and both generations of compose understand it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from function_runner.settings import MAX_CALLER_THREADS
+
+COMPOSE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+STACK = "${STACK:-smlops}"
+each_service = pytest.mark.parametrize("name", sorted(SERVICES))
+
+
+def test_old_compose_accepts_the_top_level() -> None:
+    assert {key for key in COMPOSE if not key.startswith("x-")} == {"services", "networks", "volumes"}
+
+
+@each_service
+def test_is_shut_in(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["init"] is True
+    assert service["pids_limit"] <= (1024 if name == "runner" else 512)
+    assert service["mem_limit"]
+    assert service["logging"]["options"]["max-size"]
+    assert "privileged" not in service
+
+
+@each_service
+def test_only_prepare_has_capabilities_and_it_has_no_network(name: str) -> None:
+    service = SERVICES[name]
+    assert ("cap_add" in service) == (name == "prepare")
+    assert (service.get("network_mode") == "none") == (name == "prepare")
+    assert (service["restart"] == "no") == (name == "prepare")
+
+
+def test_only_nginx_publishes_a_port() -> None:
+    assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
+        "nginx": ["${BIND_ADDRESS:-127.0.0.1}:${HTTP_PORT:-80}:8080"]
+    }
+
+
+def test_only_the_runner_has_the_engine() -> None:
+    holders = [name for name, service in SERVICES.items() if any("docker.sock" in str(v) for v in service["volumes"])]
+    assert holders == ["runner"]
+    assert SERVICES["runner"]["networks"] == ["functions"]
+
+
+def test_functions_have_no_way_out() -> None:
+    assert COMPOSE["networks"]["functions"]["internal"] is True
+    assert COMPOSE["networks"]["functions"]["driver_opts"] == {"com.docker.network.bridge.inhibit_ipv4": "true"}
+    assert COMPOSE["networks"]["backend"]["internal"] is True
+
+
+@pytest.mark.parametrize("kind", ["services", "networks", "volumes"])
+def test_everything_is_labelled(kind: str) -> None:
+    for thing in COMPOSE[kind].values():
+        assert thing["labels"] == {"smlops.stack": STACK}
+
+
+def test_the_runner_may_have_the_threads_that_its_settings_allow() -> None:
+    assert SERVICES["runner"]["pids_limit"] >= MAX_CALLER_THREADS + 128

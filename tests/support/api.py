@@ -1,0 +1,356 @@
+"""Stand-ins for what is slow or far away from the API, and a client that checks every answer."""
+
+import json
+import shutil
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from flask.testing import FlaskClient
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from werkzeug.test import TestResponse
+
+from function_runner.catalog import Catalog
+from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
+from function_runner.errors import InvalidRequest, ModelNotFound
+from function_runner.images import ImageState
+from function_runner.invocation import Invocation, Start, Status, Timings, new_invocation_id
+from function_runner.pool import PoolStatistics
+
+NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
+IMAGE = Image(tag="smlops/function-echo:0123456789ab", id="sha256:1", base_id="sha256:2", size_bytes=7, built_at=NOW)
+
+ECHO_MANIFEST = """
+description: Returns what it gets.
+parameters:
+  type: object
+  additionalProperties: false
+  required: [word]
+  properties:
+    word: {type: string, description: What to say}
+    times: {type: integer, minimum: 1, maximum: 9, default: 1}
+    list: {$ref: "#/$defs/words"}
+  $defs:
+    words: {type: array, items: {type: string}}
+examples:
+  - name: Hello
+    parameters: {word: "it's hello"}
+"""
+
+
+@dataclass
+class Invoker:
+    """Answers at once; ``error`` is raised instead when it is set."""
+
+    catalog: Catalog
+    store: "Store"
+    is_draining: bool = False
+    in_flight: int = 0
+    error: Exception | None = None
+    result: Any = "done"
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def invoke(
+        self,
+        function_name: str,
+        parameters: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        caller: str | None = None,
+    ) -> Invocation:
+        function = self.catalog.get(function_name)
+        complete = function.validate(parameters)
+        self.calls.append({"function": function_name, "parameters": complete, "timeout": timeout, "caller": caller})
+        if self.error is not None:
+            raise self.error
+        done = finished(function=function_name, parameters=complete, result=self.result)
+        self.store.records[done.id] = done
+        return done
+
+
+@dataclass
+class Store:
+    """Records in a dict, newest last."""
+
+    records: dict[str, Invocation] = field(default_factory=dict)
+    error: Exception | None = None
+    searches: list[dict[str, Any]] = field(default_factory=list)
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def get(self, invocation_id: str) -> Invocation | None:
+        self.check()
+        return self.records.get(invocation_id)
+
+    def search(self, **wanted: Any) -> tuple[list[Invocation], str | None]:
+        self.check()
+        self.searches.append(wanted)
+        if wanted["before"] not in (None, "page2"):
+            raise InvalidRequest("This page does not exist.")
+        found = [
+            record
+            for record in reversed(self.records.values())
+            if wanted["function"] in (None, record.function) and wanted["status"] in (None, record.status)
+        ]
+        return found[: wanted["limit"]], "page2" if len(found) > wanted["limit"] else None
+
+    def count_by_status(self) -> dict[str, int]:
+        self.check()
+        return {"succeeded": len(self.records)}
+
+
+READY = ImageState("ready", None, IMAGE)
+
+
+@dataclass
+class Images:
+    """One image for everything; ``error`` is raised instead when it is set."""
+
+    current: ImageState = READY
+    error: Exception | None = None
+    built: list[str] = field(default_factory=list)
+
+    def state(self, function: Any) -> ImageState:
+        if self.error is not None:
+            raise self.error
+        return self.current
+
+    def build(self, function: Any) -> Image:
+        if self.error is not None:
+            raise self.error
+        self.built.append(function.name)
+        return IMAGE
+
+
+class Pool:
+    """Always the same numbers."""
+
+    def statistics(self, function_name: str) -> PoolStatistics:
+        return PoolStatistics(warm=0, ready=0, starting=1, busy=2, waiting=3)
+
+    def totals(self) -> dict[str, Any]:
+        return {"max_concurrency": 4, "in_use": 2, "waiting": 3, "queue_limit": 100}
+
+
+@dataclass
+class Engine:
+    """One container; ``error`` is raised instead when it is set; nothing is answered before ``answers``."""
+
+    error: Exception | None = None
+    answers: threading.Event = field(default_factory=threading.Event)
+    pings: int = 0
+
+    def __post_init__(self) -> None:
+        self.answers.set()
+
+    def ping(self) -> None:
+        self.pings += 1
+        self.answers.wait(20)
+        if self.error is not None:
+            raise self.error
+
+    def info(self) -> EngineInfo:
+        self.ping()
+        return EngineInfo("20.10.24", "1.41", "Debian 12", "6.18", 2, 2**34, "overlay2", "1", "runc")
+
+    def images(self) -> list[Image]:
+        self.ping()
+        return [IMAGE]
+
+    def containers(self) -> list[ContainerInfo]:
+        self.ping()
+        labels = {"smlops.function": "echo", "smlops.role": "invoke", "smlops.instance": "1"}
+        return [ContainerInfo("c1", "echo-0123456789ab", "running", labels, NOW, IMAGE.tag)]
+
+
+@dataclass
+class Tracking:
+    """One model and one experiment; ``error`` is raised instead when it is set."""
+
+    error: Exception | None = None
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def version(self) -> str:
+        self.check()
+        return "3.17.2"
+
+    def models(self, limit: int = 50, page_token: str | None = None) -> dict[str, Any]:
+        self._note("models", limit, page_token)
+        return {"models": [MODEL], "next_page_token": "more"}
+
+    def model(self, name: str) -> dict[str, Any]:
+        self._note("model", name)
+        if name != MODEL["name"]:
+            raise ModelNotFound(f"There is no model {name!r}. There is: iris_model.")
+        return MODEL
+
+    def model_versions(self, name: str, limit: int = 50, page_token: str | None = None) -> dict[str, Any]:
+        self.model(name)
+        self._note("model_versions", name, limit, page_token)
+        return {"versions": [VERSION], "next_page_token": None}
+
+    def model_version(self, name: str, version: str) -> dict[str, Any]:
+        self.model(name)
+        self._note("model_version", name, version)
+        if version not in ("1", "latest", "@champion"):
+            raise ModelNotFound(f"Model {name!r} has no version {version!r}.")
+        return VERSION
+
+    def experiments(self, limit: int = 50, page_token: str | None = None) -> dict[str, Any]:
+        self._note("experiments", limit, page_token)
+        return {"experiments": [EXPERIMENT], "next_page_token": None}
+
+    def runs(self, experiment_id: str, limit: int = 50, page_token: str | None = None) -> dict[str, Any]:
+        self._note("runs", experiment_id, limit, page_token)
+        return {"runs": [RUN], "next_page_token": None}
+
+    def _note(self, *call: Any) -> None:
+        self.asked.append(call)
+        self.check()
+
+
+MODEL = {
+    "name": "iris_model",
+    "description": None,
+    "created_at": "2026-01-31T12:34:56.789Z",
+    "updated_at": "2026-01-31T12:34:56.789Z",
+    "latest_version": "1",
+    "aliases": {"champion": "1"},
+    "tags": {},
+    "mlflow_url": "/mlflow/#/models/iris_model",
+}
+VERSION = {
+    "name": "iris_model",
+    "version": "1",
+    "created_at": "2026-01-31T12:34:56.789Z",
+    "status": "READY",
+    "run_id": "r1",
+    "source": "models:/m-1",
+    "description": None,
+    "aliases": ["champion"],
+    "tags": {},
+    "metrics": {"accuracy": 0.97, "broken": None},
+    "parameters": {"n_estimators": "100"},
+    "model_uri": "models:/iris_model/1",
+    "mlflow_url": "/mlflow/#/models/iris_model/versions/1",
+}
+EXPERIMENT = {
+    "experiment_id": "1",
+    "name": "iris",
+    "lifecycle_stage": "active",
+    "created_at": "2026-01-31T12:34:56.789Z",
+    "updated_at": None,
+    "tags": {},
+    "mlflow_url": "/mlflow/#/experiments/1",
+}
+RUN = {
+    "run_id": "r1",
+    "run_name": "calm-owl",
+    "status": "FINISHED",
+    "started_at": "2026-01-31T12:34:56.789Z",
+    "finished_at": None,
+    "metrics": {"accuracy": 0.97},
+    "parameters": {},
+    "tags": {},
+    "mlflow_url": "/mlflow/#/experiments/1/runs/r1",
+}
+
+
+def finished(**changes: Any) -> Invocation:
+    """The record of a successful invocation."""
+    record = Invocation(
+        id=new_invocation_id(),
+        function="echo",
+        parameters={"word": "hello", "times": 1},
+        status=Status.SUCCEEDED,
+        created_at=NOW,
+        timeout_seconds=60.0,
+        sequence=1,
+        started_at=NOW + timedelta(milliseconds=400),
+        finished_at=NOW + timedelta(milliseconds=450),
+        container_name="echo-0123456789ab",
+        start=Start.COLD,
+        timings=Timings(queue_ms=0.1, build_ms=0.0, start_ms=400.0, run_ms=50.0, total_ms=450.1),
+        result="done",
+        source_hash="a" * 64,
+        image_tag=IMAGE.tag,
+        image_id=IMAGE.id,
+        base_image_id=IMAGE.base_id,
+        memory_limit_mb=512,
+    )
+    return replace(record, **changes)
+
+
+class CheckedClient(FlaskClient):
+    """A test client that compares every answer with the description of its route."""
+
+    def open(self, *arguments: Any, **options: Any) -> TestResponse:
+        response = super().open(*arguments, **options)
+        self.application.config["CHECK_ANSWER"](response)
+        return response
+
+
+class Description:
+    """``/openapi.json``, to compare answers with."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    def check(self, response: TestResponse) -> None:
+        """Fails unless the answer is described."""
+        if response.request.method == "HEAD" or response.mimetype == "text/css":
+            return
+        operation = self.operation(response.request.method, response.request.path)
+        if operation is None:
+            self.validate(json.loads(response.data), {"$ref": "#/components/schemas/Problem"})
+            return
+        described = operation["responses"].get(str(response.status_code))
+        assert described is not None, f"{response.request.path}: {response.status_code} is not described"
+        media_type = response.mimetype
+        assert media_type in described["content"], f"{response.request.path}: {media_type} is not described"
+        if media_type.endswith("json"):
+            self.validate(json.loads(response.data), described["content"][media_type]["schema"])
+        for name in ("X-Invocation-Id", "Retry-After"):
+            if name in response.headers:
+                assert name in described["headers"], f"{response.request.path}: header {name} is not described"
+
+    def operation(self, method: str, path: str) -> dict[str, Any] | None:
+        """The description of a request, or None where there is no such route."""
+        for template, operations in self.document["paths"].items():
+            parts, wanted = path.split("/"), template.split("/")
+            if len(parts) == len(wanted) and all(
+                a == b or (b.startswith("{") and a) for a, b in zip(parts, wanted, strict=True)
+            ):
+                return operations.get(method.lower())
+        return None
+
+    def validate(self, value: Any, schema: dict[str, Any]) -> None:
+        """Fails unless the value fits a schema of the document."""
+        complaint = best_match(
+            Draft202012Validator({**schema, "components": self.document["components"]}).iter_errors(value)
+        )
+        assert complaint is None, f"{complaint.json_path}: {complaint.message}"
+
+
+def add_function(folder: Path, name: str, manifest: str | None = None) -> None:
+    """A function's folder, as a user would drop it."""
+    target = folder / name
+    target.mkdir(parents=True)
+    (target / "Dockerfile").write_text("FROM scratch\n")
+    (target / "handler.py").write_text("def handler(event, context):\n    return event\n")
+    if manifest is not None:
+        (target / "function.yaml").write_text(manifest)
+
+
+def remove_function(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / name)

@@ -1,0 +1,125 @@
+"""A whole runner on the fake engine: real store, logs, pool and runtime API; only the containers are made up."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from function_runner.catalog import Catalog
+from function_runner.images import Images
+from function_runner.invocation import Invocation, LogState
+from function_runner.invoker import Invoker
+from function_runner.logs import LogStore
+from function_runner.metrics import Metrics
+from function_runner.pool import Pool
+from function_runner.reaper import Reaper
+from function_runner.runtime_api import RuntimeApi, listen
+from function_runner.settings import Settings
+from function_runner.store import Store
+from support.fake_engine import FakeEngine
+from support.waiting import wait_until
+
+
+@dataclass
+class Runner:
+    """Everything a test may want to look at or disturb."""
+
+    settings: Settings
+    engine: FakeEngine
+    store: Store
+    logs: LogStore
+    catalog: Catalog
+    images: Images
+    pool: Pool
+    invoker: Invoker
+    reaper: Reaper
+    runtime_api: RuntimeApi
+    address: tuple[str, int]
+
+    def add(self, name: str, handler: str, manifest: str = "", dockerfile: str = "FROM fake\n") -> Path:
+        """Put a function into the folder, or change it."""
+        folder = self.settings.functions_dir / name
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(dockerfile)
+        (folder / "handler.py").write_text(handler)
+        (folder / "function.yaml").write_text(manifest)
+        return folder
+
+    def invoke(self, name: str, **parameters: Any) -> Invocation:
+        return self.invoker.invoke(name, parameters)
+
+    def settled(self, invocation_id: str) -> Invocation:
+        """The record once its container is gone and its log is closed."""
+
+        def closed() -> Invocation | None:
+            record = self.store.get(invocation_id)
+            return record if record and record.log_state not in (None, LogState.OPEN) else None
+
+        record = wait_until(closed)
+        wait_until(lambda: not self.engine.containers())
+        return record
+
+    def log(self, record: Invocation) -> str:
+        assert record.container_name
+        return self.logs.read(record.container_name).decode()
+
+    def latest(self) -> Invocation:
+        return self.store.search(limit=1)[0][0]
+
+
+@pytest.fixture(autouse=True)
+def one_address_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake engine's containers share this machine's address; real ones have their own."""
+    monkeypatch.setattr("function_runner.runtime_api.MAX_CONNECTIONS_PER_ADDRESS", 1000)
+
+
+@pytest.fixture
+def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
+    """Builds a runner with these settings; closes it after the test."""
+    closing: list[Callable[[], None]] = []
+
+    def make(**values: Any) -> Runner:
+        functions, logs_dir = tmp_path / "functions", tmp_path / "logs"
+        functions.mkdir(exist_ok=True)
+        logs_dir.mkdir(exist_ok=True)
+        settings = Settings(
+            functions_dir=functions, logs_dir=logs_dir, database_url=f"sqlite:///{tmp_path / 'runner.db'}", **values
+        )
+        engine, metrics = FakeEngine(stack=settings.stack), Metrics()
+        logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
+        store = Store(settings.database_url)
+        store.migrate()
+        catalog = Catalog(settings)
+        images = Images(settings, engine, catalog, logs, metrics)
+        listener = listen("127.0.0.1", 0)
+        address: tuple[str, int] = listener.getsockname()
+        pool = Pool(settings, engine, images, logs, metrics, runtime_address=address, instance="here", host_cpus=2)
+        invoker = Invoker(settings, catalog, store, pool, metrics)
+        runtime_api = RuntimeApi(settings, listener, pool.find)
+        runtime_api.start()
+        closing.extend([store.close, runtime_api.stop, images.close, pool.close])
+        return Runner(
+            settings,
+            engine,
+            store,
+            logs,
+            catalog,
+            images,
+            pool,
+            invoker,
+            Reaper(engine, store, logs, pool, invoker),
+            runtime_api,
+            address,
+        )
+
+    yield make
+    for close in reversed(closing):
+        close()
+
+
+@pytest.fixture
+def runner(make_runner: Callable[..., Runner]) -> Runner:
+    """A runner whose waits are short."""
+    return make_runner(init_timeout=5, default_timeout=5, max_concurrency=4)

@@ -1,0 +1,611 @@
+"""The journey of an invocation, on the fake engine: every way it can end, and what is recorded of it."""
+
+import threading
+import time
+
+import pytest
+
+from function_runner.errors import (
+    BuildFailed,
+    Busy,
+    Draining,
+    EngineUnavailable,
+    ExitedWithoutResult,
+    FunctionNotFound,
+    HandlerError,
+    HandlerNotFound,
+    HandlerRefused,
+    InitError,
+    InvalidResult,
+    Killed,
+    LogsUnavailable,
+    Lost,
+    OutOfMemory,
+    ParametersInvalid,
+    QueueTimeout,
+    ResultTooLarge,
+    RunnerError,
+    StoreUnavailable,
+    TimedOut,
+)
+from function_runner.invocation import LogState, Start, Status
+from support.waiting import wait_until
+
+ECHO = "def handler(event, context):\n    print('echoing')\n    return {'event': event, 'id': context.aws_request_id}\n"
+SLEEP = "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'slept'\n"
+
+
+def failing(runner, name, error_class, **parameters):
+    """Invoke, expect this error, and return it with the settled record."""
+    with pytest.raises(error_class) as caught:
+        runner.invoke(name, **parameters)
+    error = caught.value
+    return error, runner.settled(error.members["invocation_id"])
+
+
+def in_background(runner, name, **parameters):
+    """Invoke in a thread; the returned list gets the record or the error."""
+    outcome: list[object] = []
+
+    def work():
+        try:
+            outcome.append(runner.invoke(name, **parameters))
+        except RunnerError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, outcome
+
+
+def running(runner, name):
+    """Wait until an invocation of this function runs, and return its record."""
+
+    def found():
+        records, _ = runner.store.search(function=name, status="running", limit=1)
+        return records[0] if records else None
+
+    return wait_until(found)
+
+
+def test_it_works(runner):
+    runner.add("echo", ECHO)
+    record = runner.invoke("echo", a=1)
+    assert record.status is Status.SUCCEEDED
+    assert record.result == {"event": {"a": 1}, "id": record.id}
+    assert record.start is Start.COLD
+    assert record.timings.total_ms >= record.timings.run_ms >= 0
+    assert record.container_name.startswith("echo-")
+    assert record.image_tag == f"smlops/function-echo:{record.source_hash[:12]}"
+    assert runner.store.get(record.id).status is Status.SUCCEEDED
+
+
+def test_the_log_has_lambdas_lines_around_the_output(runner):
+    runner.add("echo", ECHO)
+    record = runner.settled(runner.invoke("echo").id)
+    start, output, end, report = runner.log(record).splitlines()
+    assert start == f"START RequestId: {record.id} Version: {record.source_hash[:12]}"
+    assert output == "echoing"
+    assert end == f"END RequestId: {record.id}"
+    assert report.startswith(f"REPORT RequestId: {record.id}\tDuration: ")
+    assert "\tMemory Size: 512 MB\tMax Memory Used: 12 MB\tInit Duration: " in report
+    assert record.log_state is LogState.COMPLETE
+    assert record.log_sha256
+    assert record.max_memory_mb == 12.5
+
+
+def test_each_invocation_has_a_container_of_its_own(runner):
+    runner.add("count", "n = 0\ndef handler(event, context):\n    global n\n    n += 1\n    return n\n")
+    records = [runner.invoke("count") for _ in range(3)]
+    assert [record.result for record in records] == [1, 1, 1]
+    assert len({record.container_name for record in records}) == 3
+
+
+def test_a_result_of_null_is_a_result(runner):
+    runner.add("nothing", "def handler(event, context):\n    return None\n")
+    record = runner.invoke("nothing")
+    assert record.status is Status.SUCCEEDED
+    assert record.result is None
+
+
+def test_parameters_are_checked_before_anything_is_recorded_or_started(runner):
+    runner.add("strict", ECHO, "parameters: {properties: {n: {type: integer}}}")
+    with pytest.raises(ParametersInvalid):
+        runner.invoke("strict", n="x")
+    with pytest.raises(FunctionNotFound):
+        runner.invoke("unknown")
+    assert runner.store.search()[0] == []
+    assert "create" not in runner.engine.calls
+
+
+def test_defaults_reach_the_handler_and_the_record(runner):
+    runner.add("defaults", ECHO, "parameters: {properties: {n: {type: integer, default: 7}}}")
+    record = runner.invoke("defaults")
+    assert record.result["event"] == record.parameters == {"n": 7}
+
+
+def test_an_exception_of_the_handler_is_told_with_its_trace(runner):
+    runner.add("raises", "def handler(event, context):\n    raise ValueError('no luck')\n")
+    error, record = failing(runner, "raises", HandlerError)
+    assert "ValueError: no luck" in error.detail
+    assert error.members["function_error"]["stack_trace"]
+    assert error.members["container_name"] == record.container_name
+    assert record.status is Status.FAILED
+    assert record.error["code"] == "handler_error"
+    assert record.error["type"] == "ValueError"
+
+
+def test_a_handler_may_refuse_parameters_field_by_field(runner):
+    runner.add(
+        "refuses",
+        "class InvalidParameters(Exception): pass\n"
+        "def handler(event, context):\n    raise InvalidParameters('two problems\\n/a: too odd\\n/b/0: too even')\n",
+    )
+    error, record = failing(runner, "refuses", HandlerRefused)
+    assert [(entry.pointer, entry.detail) for entry in error.errors] == [("/a", "too odd"), ("/b/0", "too even")]
+    assert record.error["errors"][0] == {"pointer": "/a", "detail": "too odd"}
+
+
+def test_a_handler_may_say_that_something_does_not_exist(runner):
+    runner.add(
+        "misses",
+        "class ModelNotFound(Exception): pass\n"
+        "def handler(event, context):\n    raise ModelNotFound('/name: there is no model x')\n",
+    )
+    error, _ = failing(runner, "misses", HandlerNotFound)
+    assert error.detail == "there is no model x"
+    assert error.errors[0].pointer == "/name"
+
+
+def test_a_module_that_cannot_be_loaded_is_an_init_error(runner):
+    runner.add("broken", "print('before')\nimport nonsense_that_is_not_there\n")
+    error, record = failing(runner, "broken", InitError)
+    assert "nonsense_that_is_not_there" in error.detail
+    assert record.status is Status.FAILED
+    assert record.timings.run_ms is None
+    assert "before" in runner.log(record)
+
+
+def test_a_process_that_exits_is_told_with_its_exit_code(runner):
+    runner.add("exits", "def handler(event, context):\n    print('last words')\n    raise SystemExit(7)\n")
+    error, record = failing(runner, "exits", ExitedWithoutResult)
+    assert error.members["exit_code"] == 7
+    assert record.exit_code == 7
+    assert "last words" in runner.log(record)
+
+
+def test_exit_code_zero_is_not_success(runner):
+    runner.add("leaves", "def handler(event, context):\n    raise SystemExit(0)\n")
+    _, record = failing(runner, "leaves", ExitedWithoutResult)
+    assert (record.status, record.exit_code) == (Status.FAILED, 0)
+
+
+def test_a_process_that_exits_while_loading_is_told(runner):
+    runner.add("early", "raise SystemExit(4)\n")
+    error, record = failing(runner, "early", ExitedWithoutResult)
+    assert "while it was starting" in error.detail
+    assert record.exit_code == 4
+
+
+def test_running_out_of_memory_is_told(runner):
+    runner.add("hungry", "def handler(event, context):\n    raise MemoryError\n", "memory: 64")
+    error, record = failing(runner, "hungry", OutOfMemory)
+    assert "64 MB" in error.detail
+    assert record.oom_killed
+    assert record.max_memory_mb == 64
+
+
+def test_a_timeout_kills_and_then_records(runner):
+    runner.add("sleep", SLEEP, "timeout: 0.3")
+    before = time.monotonic()
+    error, record = failing(runner, "sleep", TimedOut, seconds=5)
+    assert time.monotonic() - before < 3
+    assert "0.3 s" in error.detail
+    assert record.status is Status.TIMED_OUT
+    assert record.timings.run_ms >= 300
+    assert "Status: timed_out" in runner.log(record)
+
+
+def test_the_caller_may_ask_for_another_timeout(runner):
+    runner.add("sleep", SLEEP, "timeout: 5")
+    with pytest.raises(TimedOut):
+        runner.invoker.invoke("sleep", {"seconds": 5}, timeout=0.2)
+
+
+def test_a_function_that_never_finishes_loading_fails(make_runner):
+    runner = make_runner(init_timeout=0.3)
+    runner.add("stuck", "import time\ntime.sleep(3)\n")
+    error, record = failing(runner, "stuck", TimedOut)
+    assert "still loading" in error.detail
+    assert record.status is Status.FAILED
+
+
+@pytest.mark.parametrize("value", ["float('nan')", "float('inf')", "'\\ud800'"])
+def test_a_result_that_is_not_strict_json_is_refused(runner, value):
+    runner.add("odd", f"def handler(event, context):\n    return {{'x': {value}}}\n")
+    _, record = failing(runner, "odd", InvalidResult)
+    assert record.result is None
+
+
+def test_a_result_that_is_too_large_is_refused(make_runner):
+    runner = make_runner(result_max_bytes=2000)
+    runner.add("large", "def handler(event, context):\n    return 'x' * event['n']\n")
+    assert len(runner.invoke("large", n=1998).result) == 1998  # and two quotes
+    error, record = failing(runner, "large", ResultTooLarge, n=1999)
+    assert "2000 bytes" in error.detail
+    assert record.status is Status.FAILED
+
+
+def test_a_container_killed_from_outside_is_told(runner):
+    runner.add("sleep", SLEEP)
+    thread, outcome = in_background(runner, "sleep", seconds=4)
+    runner.engine.kill_from_outside(running(runner, "sleep").container_name)
+    thread.join()
+    assert isinstance(outcome[0], Killed)
+    assert outcome[0].members["exit_code"] == 137
+
+
+def test_a_container_removed_from_outside_is_told(runner):
+    runner.add("sleep", SLEEP)
+    thread, outcome = in_background(runner, "sleep", seconds=4)
+    runner.engine.remove_from_outside(running(runner, "sleep").container_name)
+    thread.join()
+    assert isinstance(outcome[0], Killed)
+    assert "removed from outside" in outcome[0].detail
+
+
+def test_a_build_that_fails_has_its_output_in_the_log(runner):
+    runner.add("unbuilt", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
+    error, record = failing(runner, "unbuilt", BuildFailed)
+    assert "non-zero code: 1" in error.detail
+    assert "Step 1/1" in runner.log(record)
+    assert record.status is Status.FAILED
+
+
+def test_a_build_that_failed_is_not_repeated_until_the_source_changes(runner):
+    runner.add("unbuilt", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
+    for _ in range(2):
+        failing(runner, "unbuilt", BuildFailed)
+    assert len(runner.engine.builds) == 1
+    runner.add("unbuilt", ECHO)
+    assert runner.invoke("unbuilt").status is Status.SUCCEEDED
+
+
+def test_twenty_first_calls_make_one_build(make_runner):
+    runner = make_runner(max_concurrency=20)
+    runner.add("echo", ECHO)
+    runner.engine.faults.build_seconds = 0.3
+    calls = [in_background(runner, "echo", n=n) for n in range(20)]
+    for thread, _ in calls:
+        thread.join()
+    assert sorted(outcome[0].result["event"]["n"] for _, outcome in calls) == list(range(20))
+    assert len(runner.engine.builds) == 1
+
+
+def test_an_edited_function_runs_its_new_code(runner):
+    runner.add("echo", "def handler(event, context):\n    return 'old'\n")
+    assert runner.invoke("echo").result == "old"
+    runner.add("echo", "def handler(event, context):\n    return 'new'\n")
+    assert runner.invoke("echo").result == "new"
+
+
+def test_an_image_removed_by_hand_is_built_again(runner):
+    runner.add("echo", ECHO)
+    record = runner.invoke("echo")
+    runner.engine.remove_image(record.image_tag)
+    assert runner.invoke("echo").status is Status.SUCCEEDED
+    assert len(runner.engine.builds) == 2
+
+
+def test_an_engine_that_is_away_fails_the_invocation_and_recovers(runner):
+    runner.add("echo", ECHO)
+    runner.invoke("echo")
+    wait_until(lambda: not runner.engine.containers())
+    runner.engine.faults.is_away = True
+    with pytest.raises(EngineUnavailable) as caught:
+        runner.invoke("echo")
+    record = runner.store.get(caught.value.members["invocation_id"])
+    assert record.status is Status.FAILED
+    runner.engine.faults.is_away = False
+    assert runner.invoke("echo").status is Status.SUCCEEDED
+
+
+def test_a_refused_start_leaves_nothing_behind(runner):
+    runner.add("echo", ECHO)
+    runner.engine.faults.start_error = "no space left on device"
+    error, record = failing(runner, "echo", EngineUnavailable)
+    assert "no space left" in error.detail
+    assert record.status is Status.FAILED
+    assert "no space left" in runner.log(record)
+
+
+def test_a_function_runs_no_more_often_at_once_than_it_allows(runner):
+    runner.add("one", SLEEP, "max_concurrency: 1")
+    calls = [in_background(runner, "one", seconds=0.2) for _ in range(3)]
+    seen = set()
+    while any(thread.is_alive() for thread, _ in calls):
+        seen.add(len(runner.store.search(function="one", status="running")[0]))
+        time.sleep(0.01)
+    assert max(seen) == 1
+    assert [outcome[0].status for _, outcome in calls] == [Status.SUCCEEDED] * 3
+
+
+def test_a_function_at_its_limit_does_not_hold_up_others(runner):
+    runner.add("one", SLEEP, "max_concurrency: 1")
+    runner.add("echo", ECHO)
+    calls = [in_background(runner, "one", seconds=1) for _ in range(2)]
+    running(runner, "one")
+    before = time.monotonic()
+    runner.invoke("echo")
+    assert time.monotonic() - before < 1
+    for thread, _ in calls:
+        thread.join()
+
+
+def test_places_are_given_first_come_first_served(make_runner):
+    runner = make_runner(max_concurrency=1)
+    runner.add("sleep", SLEEP)
+    calls = []
+    for n in range(4):
+        calls.append(in_background(runner, "sleep", seconds=0.05 if n else 1.5, n=n))
+        wait_until(lambda n=n: runner.pool.totals()["in_use"] + runner.pool.totals()["waiting"] == n + 1)
+    for thread, _ in calls:
+        thread.join()
+    records, _ = runner.store.search(function="sleep")
+    by_start = sorted(records, key=lambda record: record.started_at)
+    assert [record.parameters["n"] for record in by_start] == [0, 1, 2, 3]
+
+
+def test_beyond_the_queue_callers_are_sent_away_with_an_estimate(make_runner):
+    runner = make_runner(max_concurrency=1, queue_limit=1)
+    runner.add("sleep", SLEEP)
+    calls = [in_background(runner, "sleep", seconds=1.5)]
+    running(runner, "sleep")
+    calls.append(in_background(runner, "sleep", seconds=0.1))
+    wait_until(lambda: len(runner.store.search()[0]) == 2)
+    with pytest.raises(Busy) as caught:
+        runner.invoke("sleep", seconds=0)
+    assert caught.value.retry_after >= 1
+    assert len(runner.store.search()[0]) == 2  # who is sent away leaves no record
+    for thread, _ in calls:
+        thread.join()
+    assert runner.invoke("sleep", seconds=0).status is Status.SUCCEEDED
+
+
+def test_a_queue_of_none_still_runs_what_fits(make_runner):
+    runner = make_runner(max_concurrency=1, queue_limit=0)
+    runner.add("echo", ECHO)
+    assert runner.invoke("echo").status is Status.SUCCEEDED
+
+
+def test_waiting_too_long_ends_cancelled_and_undelivered(make_runner):
+    runner = make_runner(max_concurrency=1, queue_timeout=0.2)
+    runner.add("sleep", SLEEP)
+    thread, _ = in_background(runner, "sleep", seconds=1)
+    running(runner, "sleep")
+    with pytest.raises(QueueTimeout) as caught:
+        runner.invoke("sleep", seconds=0)
+    record = runner.store.get(caught.value.members["invocation_id"])
+    assert record.status is Status.CANCELLED
+    assert record.container_name is None
+    thread.join()
+
+
+def test_draining_lets_the_running_finish_and_refuses_the_rest(make_runner):
+    runner = make_runner(max_concurrency=1)
+    runner.add("sleep", SLEEP)
+    first, first_outcome = in_background(runner, "sleep", seconds=0.5)
+    running(runner, "sleep")
+    second, second_outcome = in_background(runner, "sleep", seconds=0)
+    wait_until(lambda: runner.pool.totals()["waiting"] == 1)
+    assert runner.invoker.drain(5) is True
+    first.join()
+    second.join()
+    assert first_outcome[0].status is Status.SUCCEEDED
+    assert isinstance(second_outcome[0], Draining)
+    assert runner.store.get(second_outcome[0].members["invocation_id"]).status is Status.CANCELLED
+    with pytest.raises(Draining):
+        runner.invoke("sleep", seconds=0)
+
+
+def test_draining_kills_what_does_not_finish(runner):
+    runner.add("sleep", SLEEP)
+    thread, outcome = in_background(runner, "sleep", seconds=4)
+    running(runner, "sleep")
+    assert runner.invoker.drain(0.2) is False
+    thread.join()
+    assert isinstance(outcome[0], Killed)
+
+
+def test_places_are_given_back_however_it_ends(runner):
+    runner.add("raises", "def handler(event, context):\n    raise ValueError\n")
+    runner.add("unbuilt", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
+    for name in ("raises", "unbuilt", "raises"):
+        with pytest.raises(RunnerError):
+            runner.invoke(name)
+    wait_until(lambda: runner.pool.totals()["in_use"] == 0)
+    assert runner.pool.names() == set()
+    assert runner.invoker.in_flight == 0
+
+
+def test_what_a_result_says_about_mlflow_is_in_the_record(runner):
+    runner.add(
+        "train", "def handler(event, context):\n    return {'run_id': 'r1', 'model_version': 3, 'accuracy': 1}\n"
+    )
+    record = runner.store.get(runner.invoke("train").id)
+    assert record.mlflow["run_id"] == "r1"
+    assert record.mlflow["model_version"] == "3"
+
+
+def test_the_functions_own_environment_reaches_the_container(runner):
+    runner.add("echo", ECHO, "environment: {LEVEL: 3}")
+    runner.engine.faults.start_seconds = 0.3
+    thread, _ = in_background(runner, "echo")
+    wait_until(runner.engine.containers)
+    container = next(iter(runner.engine._containers.values()))
+    assert "LEVEL=3" in container.spec.config["Env"]
+    thread.join()
+
+
+def test_a_long_message_and_a_deep_trace_arrive_cut(runner):
+    runner.add("deep", "def handler(event, context):\n    raise ValueError('x' * 100_000)\n")
+    error, record = failing(runner, "deep", HandlerError)
+    assert len(error.detail) < 1000
+    assert len(record.error["message"]) < 1000
+    assert len(error.members["function_error"]["message"]) == 10_000
+
+
+def test_a_result_that_the_runtime_client_cannot_write_is_an_invalid_result(runner):
+    # awslambdaric reports it as an error of this type
+    runner.add(
+        "unwritable",
+        "def handler(event, context):\n    raise type('Runtime.MarshalError', (Exception,), {})('Unable to marshal')\n",
+    )
+    error, _ = failing(runner, "unwritable", InvalidResult)
+    assert "Unable to marshal" in error.detail
+
+
+def test_while_the_log_is_being_written_the_record_says_so(runner):
+    runner.add("sleep", SLEEP)
+    thread, _ = in_background(runner, "sleep", seconds=0.5)
+    assert running(runner, "sleep").log_state is LogState.OPEN
+    thread.join()
+
+
+def test_callers_of_one_failed_build_get_errors_of_their_own(make_runner):
+    runner = make_runner(max_concurrency=8)
+    runner.add("unbuilt", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
+    runner.engine.faults.build_seconds = 0.3
+    calls = [in_background(runner, "unbuilt") for _ in range(8)]
+    for thread, _ in calls:
+        thread.join()
+    errors = [outcome[0] for _, outcome in calls]
+    assert len({error.members["container_name"] for error in errors}) == 8
+    assert len({error.members["invocation_id"] for error in errors}) == 8
+    assert len(runner.engine.builds) == 1
+
+
+def test_draining_releases_who_waits_for_a_build_and_starts_nothing_more(runner):
+    runner.add("echo", ECHO)
+    runner.engine.faults.build_seconds = 1.5
+    thread, outcome = in_background(runner, "echo")
+    wait_until(lambda: runner.engine.builds)
+    assert runner.invoker.drain(0.1) is False
+    thread.join()
+    assert isinstance(outcome[0], Draining)
+    assert runner.store.get(outcome[0].members["invocation_id"]).status is Status.CANCELLED
+    time.sleep(1.5)
+    assert "create" not in runner.engine.calls
+
+
+def test_draining_kills_a_container_that_is_just_being_made(runner):
+    runner.add("sleep", SLEEP)
+    runner.engine.faults.start_seconds = 0.6
+    thread, outcome = in_background(runner, "sleep", seconds=4)
+    wait_until(runner.engine.containers)
+    before = time.monotonic()
+    assert runner.invoker.drain(0.1) is False
+    thread.join()
+    assert time.monotonic() - before < 3
+    assert isinstance(outcome[0], RunnerError)
+    wait_until(lambda: not runner.engine.containers())
+
+
+def test_a_result_waits_for_a_database_that_is_away(runner, monkeypatch):
+    runner.add("echo", ECHO)
+    finish, failures = runner.store.finish, iter([StoreUnavailable(), StoreUnavailable()])
+
+    def flaky(*arguments, **outcome):
+        for failure in failures:
+            raise failure
+        return finish(*arguments, **outcome)
+
+    monkeypatch.setattr(runner.store, "finish", flaky)
+    assert runner.invoke("echo", a=1).status is Status.SUCCEEDED
+    assert runner.latest().result["event"] == {"a": 1}
+
+
+def test_a_result_that_cannot_be_recorded_is_not_called_a_failure(runner, monkeypatch):
+    runner.add("echo", ECHO)
+    monkeypatch.setattr("function_runner.invoker.RECORD_SECONDS", 0)
+
+    def away(*_, **__):
+        raise StoreUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.store, "finish", away)
+        with pytest.raises(StoreUnavailable) as caught:
+            runner.invoke("echo")
+    assert runner.store.get(caught.value.members["invocation_id"]).status is Status.RUNNING
+    runner.reaper.close_open_records()
+    assert runner.store.get(caught.value.members["invocation_id"]).status is Status.LOST
+
+
+def test_an_engine_that_goes_away_while_it_runs_leaves_the_outcome_unknown(runner):
+    runner.add("sleep", SLEEP)
+    thread, outcome = in_background(runner, "sleep", seconds=0.5)
+    name = running(runner, "sleep").container_name
+    runner.engine.faults.is_away = True
+    runner.engine.kill_from_outside(name)
+    thread.join()
+    assert isinstance(outcome[0], Lost)
+    assert runner.store.get(outcome[0].members["invocation_id"]).status is Status.LOST
+
+
+def test_the_exit_code_of_a_process_that_ended_by_itself_is_a_fact(runner):
+    runner.add("early", "raise SystemExit(4)\n")
+    _, record = failing(runner, "early", ExitedWithoutResult)
+    assert record.exit_code == 4
+    runner.add("fine", ECHO)
+    assert runner.settled(runner.invoke("fine").id).exit_code is None  # it was ended by us
+
+
+def test_a_container_that_cannot_be_started_is_the_functions_fault(runner):
+    runner.add("echo", ECHO)
+    runner.engine.faults.start_refused = "exec: no such file or directory"
+    error, record = failing(runner, "echo", InitError)
+    assert "no such file" in error.detail
+    assert record.status is Status.FAILED
+
+
+def test_a_log_that_could_not_be_made_is_missing(runner):
+    runner.add("echo", ECHO)
+    runner.settings.logs_dir.chmod(0o755)
+    for file in runner.settings.logs_dir.iterdir():
+        file.unlink()
+    runner.settings.logs_dir.rmdir()
+    error, record = failing(runner, "echo", LogsUnavailable)
+    assert record.log_state is LogState.MISSING
+    assert error.retry_after
+
+
+def test_an_image_that_exists_does_not_wait_behind_builds(make_runner):
+    runner = make_runner(max_concurrency=8)
+    runner.add("echo", ECHO)
+    runner.invoke("echo")
+    runner.images._known.clear()  # as after a restart
+    runner.engine.faults.build_seconds = 2
+    for name in ("one", "two"):
+        runner.add(name, ECHO)
+    calls = [in_background(runner, name) for name in ("one", "two")]
+    wait_until(lambda: len(runner.engine.builds) == 3)
+    before = time.monotonic()
+    runner.invoke("echo")
+    assert time.monotonic() - before < 1.5
+    for thread, _ in calls:
+        thread.join()
+
+
+def test_a_failed_invocation_is_not_kept_alive_by_its_own_error(runner):
+    runner.add("raises", "def handler(event, context):\n    raise ValueError\n")
+    with pytest.raises(HandlerError) as caught:
+        runner.invoke("raises")
+    assert caught.value.__cause__ is not caught.value
+
+
+def test_a_served_container_is_left_waiting_until_it_is_ended(runner):
+    # Told anything else, a real runtime client would complain in the function's log and exit by itself.
+    runner.add("echo", ECHO)
+    record = runner.settled(runner.invoke("echo").id)
+    assert len(runner.log(record).splitlines()) == 4
+    assert record.exit_code is None

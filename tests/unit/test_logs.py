@@ -1,0 +1,500 @@
+"""Log files: what is printed is kept as it came, up to the cap; nothing a container does reaches beyond its file."""
+
+import errno
+import hashlib
+import os
+import stat
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from function_runner.errors import LogsUnavailable, NotFound
+from function_runner.invocation import LogState
+from function_runner.logs import BLOCK, LogStore
+
+NAME = "echo-0123456789ab"
+BAD_NAMES = ["", ".", "..", "../passwd", "/etc/passwd", "a/b", "a.b", ".hidden", "-a", "a\x00b", "a\n", "ä", "a" * 129]
+
+
+@pytest.fixture
+def logs(tmp_path):
+    return LogStore(tmp_path, max_bytes=1000)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A function that says how many more bytes fit; until it is called, all do."""
+    real, room = os.write, None
+
+    def write(descriptor, data):
+        nonlocal room
+        if room is None:
+            return real(descriptor, data)
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = real(descriptor, data[:room])
+        room -= written
+        return written
+
+    def leave(size):
+        nonlocal room
+        room = size
+
+    monkeypatch.setattr(os, "write", write)
+    return leave
+
+
+def written(logs, *chunks, name=NAME):
+    """What a file holds after these chunks; text is a line of the platform, bytes are output."""
+    file = logs.create(name)
+    for chunk in chunks:
+        file.write(chunk) if isinstance(chunk, bytes) else file.write_line(chunk)
+    file.close()
+    return logs.read(name)
+
+
+def test_it_works(logs, tmp_path):
+    file = logs.create(NAME)
+    file.write(b"importing\n")
+    file.write_line("START RequestId: 1 Version: 5")
+    file.write(b"hello\n")
+    file.write_line("END RequestId: 1")
+    summary = file.close()
+    content = b"importing\nSTART RequestId: 1 Version: 5\nhello\nEND RequestId: 1\n"
+    assert (tmp_path / f"{NAME}.log").read_bytes() == logs.read(NAME) == content
+    assert summary.state is LogState.COMPLETE
+    assert summary.bytes == len(content)
+    assert summary.sha256 == hashlib.sha256(content).hexdigest()
+    assert summary.problem is None
+
+
+def test_output_is_there_as_soon_as_it_was_written(logs):
+    file = logs.create(NAME)
+    assert logs.read(NAME) == b""
+    file.write(b"half a li")
+    assert logs.read(NAME) == b"half a li"
+    file.close()
+
+
+def test_any_bytes_are_kept_as_they_came(logs):
+    data = bytes(set(range(256)) - {13}) * 3
+    assert written(logs, data) == data
+
+
+def test_a_line_of_the_platform_stands_on_a_line_of_its_own(logs):
+    assert written(logs, b"no end of line", "END", b"more", "REPORT\tDuration: 1 ms") == (
+        b"no end of line\nEND\nmore\nREPORT\tDuration: 1 ms\n"
+    )
+
+
+def test_a_line_of_the_platform_is_one_line(logs):
+    assert written(logs, "[The build failed:\nno\r\nspace]") == b"[The build failed: no space]\n"
+
+
+def test_a_line_of_the_platform_takes_any_text(logs):
+    assert written(logs, "é \ud800") == "é \\ud800\n".encode()
+
+
+# --- carriage returns -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("chunks", "kept"),
+    [
+        ([b"Traceback\r  File\rError\n"], b"Traceback\n  File\nError\n"),
+        ([b"a\r\nb\r\n"], b"a\r\nb\r\n"),
+        ([b"a\r", b"\nb"], b"a\r\nb"),
+        ([b"a\r", b"b"], b"a\nb"),
+        ([b"a\r", b"\r", b"\n"], b"a\n\r\n"),
+        ([b"a\r"], b"a\n"),
+        ([b"a\r", "END"], b"a\nEND\n"),
+        ([b"\r"], b"\n"),
+    ],
+)
+def test_a_carriage_return_without_a_line_end_becomes_one(logs, chunks, kept):
+    assert written(logs, *chunks) == kept
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunks=st.lists(st.binary(max_size=5) | st.text("\r\na", max_size=5).map(str.encode), max_size=8))
+def test_how_output_is_cut_into_chunks_makes_no_difference(logs, tmp_path, chunks):
+    one, other = f"a{time.monotonic_ns()}", f"b{time.monotonic_ns()}"
+    assert written(logs, *chunks, name=one) == written(logs, b"".join(chunks), name=other)
+
+
+# --- the cap ----------------------------------------------------------------------------------------------------------
+
+
+def test_output_over_the_cap_is_counted_and_the_file_says_so(logs):
+    file = logs.create(NAME)
+    file.write_line("START")
+    file.write(b"x" * 900)
+    file.write(b"y" * 900)
+    file.write(b"z" * 900)
+    file.write_line("END")
+    summary = file.close()
+    assert logs.read(NAME) == (
+        b"START\n" + b"x" * 900 + b"y" * 100 + b"\n"
+        b"[output truncated: 1700 more bytes were discarded after the first 1000]\nEND\n"
+    )
+    assert summary.state is LogState.TRUNCATED
+    assert summary.bytes == len(logs.read(NAME))
+    assert summary.sha256 == hashlib.sha256(logs.read(NAME)).hexdigest()
+
+
+def test_exactly_the_cap_is_not_over_it(logs):
+    file = logs.create(NAME)
+    file.write(b"x" * 1000)
+    assert file.close().state is LogState.COMPLETE
+    assert logs.read(NAME) == b"x" * 1000
+
+
+def test_a_file_that_ends_over_the_cap_says_so_too(logs):
+    assert written(logs, b"x" * 1001).endswith(
+        b"x\n[output truncated: 1 more bytes were discarded after the first 1000]\n"
+    )
+
+
+def test_lines_of_the_platform_do_not_count(logs):
+    content = written(logs, *["LINE"] * 500, b"x" * 1000, *["LINE"] * 500)
+    assert content == b"LINE\n" * 500 + b"x" * 1000 + b"\n" + b"LINE\n" * 500
+
+
+# --- a disk that is full ----------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_costs_output_and_nothing_else(logs, full_disk):
+    file = logs.create(NAME)
+    file.write(b"before\n")
+    full_disk(5)
+    file.write(b"during, and much more\n")
+    file.write(b"still\n")
+    file.write_line("END")
+    summary = file.close()
+    assert logs.read(NAME) == b"before\ndurin"
+    assert summary.state is LogState.PARTIAL
+    assert summary.problem == "No space left on device"
+    assert summary.bytes == 12
+    assert summary.sha256 == hashlib.sha256(b"before\ndurin").hexdigest()
+
+
+def test_when_there_is_room_again_the_file_says_what_is_missing(logs, full_disk):
+    file = logs.create(NAME)
+    full_disk(0)
+    file.write(b"lost\n")
+    full_disk(None)
+    file.write(b"late\n")
+    file.write_line("END")
+    assert file.close().state is LogState.PARTIAL
+    assert logs.read(NAME) == b"[output lost: 10 bytes could not be written: No space left on device]\nEND\n"
+
+
+def test_a_disk_that_fails_at_the_end_is_told(logs, monkeypatch):
+    file = logs.create(NAME)
+    file.write(b"hello\n")
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    summary = file.close()
+    assert (summary.state, summary.problem) == (LogState.PARTIAL, "Input/output error")
+
+
+# --- the end of a file ------------------------------------------------------------------------------------------------
+
+
+def test_closing_twice_says_the_same(logs):
+    file = logs.create(NAME)
+    file.write(b"hello\n")
+    assert file.close() == file.close()
+    assert file.is_closed
+
+
+def test_what_comes_after_the_end_is_dropped(logs):
+    file = logs.create(NAME)
+    file.write(b"hello\n")
+    summary = file.close()
+    file.write(b"late\n")
+    file.write_line("LATE")
+    assert logs.read(NAME) == b"hello\n"
+    assert file.close() == summary
+
+
+def test_lines_of_many_threads_do_not_mix(tmp_path):
+    file = LogStore(tmp_path, max_bytes=10**6).create(NAME)
+
+    def output():
+        for _ in range(200):
+            file.write(b"o" * 50)
+
+    def lines():
+        for _ in range(200):
+            file.write_line("LINE " + "l" * 50)
+
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(work) for work in (output, lines, output, lines)]:
+            future.result()
+    summary = file.close()
+    content = (tmp_path / f"{NAME}.log").read_bytes()
+    found = content.split(b"\n")
+    assert found.count(b"LINE " + b"l" * 50) == 400
+    assert sum(line.count(b"o") for line in found if not line.startswith(b"LINE")) == 20_000
+    assert all(set(line) <= {ord("o")} for line in found if not line.startswith(b"LINE"))
+    assert summary.sha256 == hashlib.sha256(content).hexdigest()
+
+
+# --- making files -----------------------------------------------------------------------------------------------------
+
+
+def test_a_log_is_not_for_everybody_to_read(logs, tmp_path):
+    logs.create(NAME).close()
+    assert stat.S_IMODE((tmp_path / f"{NAME}.log").stat().st_mode) & 0o137 == 0
+
+
+def test_a_name_is_used_once(logs):
+    logs.create(NAME).close()
+    with pytest.raises(LogsUnavailable, match="File exists"):
+        logs.create(NAME)
+
+
+def test_a_link_is_not_followed_when_making_a_file(logs, tmp_path):
+    (tmp_path / f"{NAME}.log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LogsUnavailable, match="File exists"):
+        logs.create(NAME)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_cannot_leave_the_folder(logs, tmp_path, name):
+    with pytest.raises(ValueError, match="name of a log"):
+        logs.create(name)
+    with pytest.raises(NotFound):
+        logs.read(name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    logs = LogStore(tmp_path / "nowhere", max_bytes=1000)
+    for call in (lambda: logs.create(NAME), lambda: logs.read(NAME), logs.check, logs.free_bytes):
+        with pytest.raises(LogsUnavailable, match="nowhere cannot be opened: No such file or directory"):
+            call()
+
+
+def test_a_check_leaves_nothing_behind(logs, tmp_path):
+    logs.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_notices_a_full_disk(logs, tmp_path, full_disk):
+    full_disk(0)
+    with pytest.raises(LogsUnavailable, match="No space left on device"):
+        logs.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_free_bytes_is_what_is_left(logs):
+    assert logs.free_bytes() > 0
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_there_is_no_log_of_what_never_ran(logs):
+    with pytest.raises(NotFound, match=NAME):
+        logs.read(NAME)
+
+
+@pytest.mark.parametrize("kind", ["link", "broken link", "folder", "pipe"])
+def test_only_regular_files_are_logs(logs, tmp_path, kind):
+    path = tmp_path / f"{NAME}.log"
+    (tmp_path / "secret").write_text("secret")
+    match kind:
+        case "link":
+            path.symlink_to(tmp_path / "secret")
+        case "broken link":
+            path.symlink_to(tmp_path / "nowhere")
+        case "folder":
+            path.mkdir()
+        case "pipe":
+            os.mkfifo(path)
+    with pytest.raises(NotFound):
+        logs.read(NAME)
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "tail"),
+    [
+        (b"a\nb\nc\n", 2, b"b\nc\n"),
+        (b"a\nb\nc", 2, b"b\nc"),
+        (b"a\nb\nc\n", 3, b"a\nb\nc\n"),
+        (b"a\nb\nc\n", 99, b"a\nb\nc\n"),
+        (b"a\nb\nc\n", 0, b""),
+        (b"a\n\n\n", 2, b"\n\n"),
+        (b"\n", 1, b"\n"),
+        (b"", 5, b""),
+    ],
+)
+def test_a_tail_is_the_last_lines(logs, content, lines, tail):
+    assert written(logs, content) == content
+    assert logs.read(NAME, tail_lines=lines) == tail
+
+
+@pytest.mark.parametrize("length", [10, BLOCK - 1, BLOCK, BLOCK + 1])
+def test_a_tail_of_long_lines(tmp_path, length):
+    logs = LogStore(tmp_path, max_bytes=10**7)
+    line = b"x" * length + b"\n"
+    written(logs, line * 20)
+    for lines in (1, 3, 20):
+        assert logs.read(NAME, tail_lines=lines) == line * lines
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.lists(st.sampled_from([b"", b"a", b"bc"]), max_size=12), lines=st.integers(1, 14))
+def test_a_tail_is_what_the_whole_file_ends_with(logs, content, lines):
+    data = b"\n".join(content)
+    name = f"t{time.monotonic_ns()}"
+    written(logs, data, name=name)
+    assert logs.read(name, tail_lines=lines) == b"".join(data.splitlines(keepends=True)[-lines:])
+
+
+def test_reading_goes_on_from_an_offset(logs):
+    written(logs, b"0123456789")
+    assert logs.read(NAME, offset=4) == b"456789"
+    assert logs.read(NAME, offset=4, max_bytes=3) == b"456"
+    assert logs.read(NAME, offset=99) == b""
+
+
+def test_a_tail_that_is_too_long_loses_its_beginning(logs):
+    written(logs, b"aaaa\nbbbb\n")
+    assert logs.read(NAME, tail_lines=2, max_bytes=7) == b"a\nbbbb\n"
+
+
+# --- following --------------------------------------------------------------------------------------------------------
+
+
+def test_a_follower_gets_everything_and_then_the_end(logs):
+    file = logs.create(NAME)
+    file.write(b"one\n")
+    got, first = [], threading.Event()
+
+    def follow():
+        for piece in logs.follow(NAME):
+            got.append(piece)
+            first.set()
+
+    with ThreadPoolExecutor() as pool:
+        follower = pool.submit(follow)
+        assert first.wait(10)
+        file.write(b"two\n")
+        file.write_line("END")
+        file.close()
+        follower.result(10)
+    assert b"".join(got) == logs.read(NAME)
+
+
+def test_a_follower_may_start_in_the_middle(logs):
+    written(logs, b"0123456789")
+    assert b"".join(logs.follow(NAME, 7)) == b"789"
+
+
+def test_following_a_file_of_another_time_ends_at_its_end(logs, tmp_path):
+    (tmp_path / f"{NAME}.log").write_bytes(b"x" * (3 * BLOCK))
+    assert [len(piece) for piece in logs.follow(NAME)] == [BLOCK] * 3
+
+
+def test_there_is_nothing_to_follow_of_what_never_ran(logs):
+    with pytest.raises(NotFound):
+        next(logs.follow(NAME))
+
+
+# --- after a crash ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "kept", "recovered"),
+    [
+        # All of it is there; the runner died just before it could say so.
+        (b"one\n", b"one\n", b"one\n[note]\n"),
+        # The engine has more than the file.
+        (b"one\n", b"one\ntwo\n", b"one\ntwo\n[note]\n"),
+        (b"init\nSTART RequestId: 1 Version: 5\none\n", b"init\none\ntwo", b"two\n[note]\n"),
+        (b"a\nb", b"a\rb\rc", b"a\nb\nc\n[note]\n"),
+        # The file has more than the engine: it rotated, or lost the container.
+        (b"one\ntwo\n", b"", b"one\ntwo\n[note]\n"),
+        (b"one\ntwo\n", b"one\n", b"one\ntwo\n[note]\n"),
+        (b"one\n", b"two\n", b"one\n\n[the file does not fit what the container engine kept of the output, which"),
+    ],
+)
+def test_a_log_is_completed_after_a_crash(logs, tmp_path, content, kept, recovered):
+    path = tmp_path / f"{NAME}.log"
+    path.write_bytes(content)
+    assert logs.recover(NAME, kept, "[note]") is LogState.PARTIAL
+    assert path.read_bytes().startswith(content)
+    assert recovered in path.read_bytes()
+    assert path.read_bytes().endswith(b"\n[note]\n")
+
+
+def test_recovering_keeps_to_the_cap(logs):
+    logs.recover(NAME, b"x" * 1500, "[note]")
+    assert logs.read(NAME) == (
+        b"x" * 1000 + b"\n[output truncated: 500 more bytes were discarded after the first 1000]\n[note]\n"
+    )
+
+
+def test_a_log_that_is_missing_is_made(logs):
+    assert logs.recover(NAME, b"hello", "[note]") is LogState.PARTIAL
+    assert logs.read(NAME) == b"hello\n[note]\n"
+
+
+def test_recovering_never_raises(logs, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / f"{NAME}.log").symlink_to(tmp_path / "secret")
+    assert logs.recover(NAME, b"hello", "[note]") is LogState.MISSING
+    assert LogStore(tmp_path / "nowhere", max_bytes=1).recover(NAME, b"", "[note]") is LogState.MISSING
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+# --- builds -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_build_log(logs, tmp_path):
+    build = logs.create_build("train", "0123456789ab")
+    build.write("Step 1/3 : FROM ")
+    assert logs.read_build("train", "0123456789ab") == "Step 1/3 : FROM "
+    build.write("é \ud800\n")
+    build.close()
+    assert logs.read_build("train", "0123456789ab") == "Step 1/3 : FROM é \\ud800\n"
+    assert (tmp_path / "builds" / "train-0123456789ab.log").is_file()
+
+
+def test_a_newer_build_replaces_the_log_but_not_under_a_reader(logs, tmp_path):
+    logs.create_build("train", "0").write("old")
+    with (tmp_path / "builds" / "train-0.log").open() as reader:
+        logs.create_build("train", "0").write("new")
+        assert reader.read() == "old"
+    assert logs.read_build("train", "0") == "new"
+
+
+def test_there_is_no_log_of_what_was_never_built(logs):
+    assert logs.read_build("train", "0") is None
+    assert logs.read_build("../train", "0") is None
+
+
+def test_a_build_log_is_capped(logs):
+    build = logs.create_build("train", "0")
+    build.write("x" * 2000)
+    build.close()
+    assert "[output truncated: 1000 more bytes" in logs.read_build("train", "0")
+
+
+def test_a_link_in_place_of_the_builds_folder_is_not_followed(logs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "builds").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LogsUnavailable):
+        logs.create_build("train", "0")
+    assert list((tmp_path / "elsewhere").iterdir()) == []

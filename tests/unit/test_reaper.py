@@ -1,0 +1,152 @@
+"""What a crash leaves behind, and what becomes of it at the next start."""
+
+import threading
+
+import pytest
+
+from function_runner.docker_spec import ContainerSpec
+from function_runner.errors import EngineUnavailable
+from function_runner.invocation import Invocation, LogState, Start, Status, Timings, new_invocation_id, utc_now
+from support.waiting import wait_until
+
+
+def orphan(runner, name="sleep-0123456789ab", handler="import time\nprint('so far')\ntime.sleep(60)\n"):
+    """A container of ours that no runner knows; returns its id."""
+    runner.add("sleep", handler)
+    (runner.settings.functions_dir / "sleep" / "main.py").write_text(handler)
+    image = runner.images.build(runner.catalog.get("sleep"))
+    labels = {"smlops.stack": "smlops", "smlops.function": "sleep", "smlops.environment": name}
+    container_id = runner.engine.create(ContainerSpec(name, image.tag, {"Labels": labels, "Env": []}))
+    stream = runner.engine.attach(container_id)
+    runner.engine.start(container_id)
+    next(stream)
+    return container_id
+
+
+def open_record(runner, status, container_name="sleep-0123456789ab"):
+    """A record that the previous runner did not finish."""
+    invocation = runner.store.start(
+        Invocation(new_invocation_id(), "sleep", {}, Status.QUEUED, utc_now(), timeout_seconds=60)
+    )
+    if status in (Status.STARTING, Status.RUNNING):
+        runner.store.mark_starting(invocation.id, container_name=container_name)
+    if status is Status.RUNNING:
+        log_file = runner.logs.create(container_name)
+        log_file.write_line(f"START RequestId: {invocation.id} Version: 0")
+        runner.store.mark_running(
+            invocation.id,
+            container_name=container_name,
+            start=Start.COLD,
+            source_hash="0",
+            image_tag="t",
+            image_id="i",
+            base_image_id=None,
+            memory_limit_mb=64,
+            started_at=utc_now(),
+        )
+    return invocation
+
+
+def test_it_works(runner):
+    orphan(runner)
+    assert runner.reaper.sweep() == 1
+    assert runner.engine.containers() == []
+
+
+def test_a_container_of_the_pool_is_no_stray(runner):
+    runner.add("echo", "import time\ndef handler(event, context):\n    time.sleep(0.5)\n")
+    runner.engine.faults.start_seconds = 0.2
+    thread = threading.Thread(target=runner.invoke, args=("echo",))
+    thread.start()
+    wait_until(runner.engine.containers)
+    assert runner.reaper.sweep() == 0
+    thread.join()
+    assert runner.latest().status is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.STARTING])
+def test_what_was_never_handed_over_is_cancelled(runner, status):
+    invocation = open_record(runner, status)
+    runner.reaper.close_open_records()
+    record = runner.store.get(invocation.id)
+    assert record.status is Status.CANCELLED
+    assert "before the invocation was handed" in record.error["message"]
+
+
+def test_what_was_running_is_lost_and_its_log_is_finished(runner):
+    orphan(runner)
+    invocation = open_record(runner, Status.RUNNING)
+    runner.reaper.close_open_records()
+    record = runner.store.get(invocation.id)
+    assert (record.status, record.log_state) == (Status.LOST, LogState.PARTIAL)
+    assert "so far\n" in runner.log(record)
+    *_, note, report = runner.log(record).splitlines()
+    assert "its outcome is not known" in note
+    assert report == f"REPORT RequestId: {record.id}\tStatus: lost"
+
+
+def test_without_the_container_the_log_is_partial(runner):
+    invocation = open_record(runner, Status.RUNNING)
+    runner.reaper.close_open_records()
+    record = runner.store.get(invocation.id)
+    assert (record.status, record.log_state) == (Status.LOST, LogState.PARTIAL)
+
+
+def test_evidence_wins_over_not_knowing(runner):
+    container_id = orphan(runner)
+    invocation = open_record(runner, Status.RUNNING)
+    runner.engine._containers[container_id].end(137, oom_killed=True)
+    runner.reaper.close_open_records()
+    record = runner.store.get(invocation.id)
+    assert (record.status, record.error["code"]) == (Status.FAILED, "out_of_memory")
+    assert record.oom_killed
+
+
+def test_a_finished_record_stays_as_it_is(runner):
+    runner.add("echo", "def handler(event, context):\n    return 1\n")
+    before = runner.settled(runner.invoke("echo").id)
+    runner.reaper.close_open_records()
+    assert runner.store.get(before.id) == before
+
+
+def test_records_are_closed_even_when_the_engine_is_away(runner):
+    invocation = open_record(runner, Status.RUNNING)
+    runner.engine.faults.is_away = True
+    runner.reaper.close_open_records()
+    assert runner.store.get(invocation.id).status is Status.LOST
+    with pytest.raises(EngineUnavailable):
+        runner.reaper.sweep()
+
+
+def test_it_runs_in_the_background_and_stops(runner):
+    orphan(runner)
+    runner.reaper.start()
+    wait_until(lambda: not runner.engine.containers())
+    runner.reaper.stop()
+
+
+def test_what_somebody_works_on_stays_open(runner):
+    runner.add("sleep", "import time\ndef handler(event, context):\n    time.sleep(0.7)\n")
+    thread = threading.Thread(target=runner.invoke, args=("sleep",))
+    thread.start()
+    wait_until(lambda: runner.store.search(status="running")[0])
+    runner.reaper.close_open_records()
+    thread.join()
+    assert runner.latest().status is Status.SUCCEEDED
+
+
+def test_a_log_that_was_not_finished_is_finished_at_the_next_start(runner):
+    orphan(runner)
+    invocation = open_record(runner, Status.RUNNING)
+    runner.store.finish(invocation.id, status=Status.SUCCEEDED, finished_at=utc_now(), timings=Timings(), result=1)
+    runner.reaper.finish_logs()
+    record = runner.store.get(invocation.id)
+    assert (record.status, record.log_state) == (Status.SUCCEEDED, LogState.PARTIAL)
+    assert "so far\n" in runner.log(record)
+
+
+def test_what_is_recorded_as_over_is_over(runner):
+    container_id = orphan(runner)
+    open_record(runner, Status.RUNNING)
+    runner.reaper.close_open_records()
+    assert not runner.engine.inspect(container_id).running
