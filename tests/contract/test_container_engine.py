@@ -4,11 +4,10 @@ import os
 import secrets
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
-from function_runner.docker_engine import ContainerEngine, DockerEngine, ImageMissing
+from function_runner.docker_engine import ContainerEngine, DockerEngine, Image, ImageMissing
 from function_runner.docker_spec import (
     LABEL_ENVIRONMENT,
     LABEL_FUNCTION,
@@ -20,7 +19,6 @@ from function_runner.errors import BuildFailed, EngineUnavailable
 from function_runner.settings import MEBIBYTE
 from support.fake_engine import FakeEngine
 
-PYTHON_IMAGE = os.environ.get("PYTHON_IMAGE", "smlops/python:3.11-bookworm")
 STACK = f"smlops-contract-{secrets.token_hex(3)}"
 DOCKERFILE = """ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE}
@@ -34,8 +32,7 @@ def engine(request):
     if request.param == "fake":
         yield FakeEngine(stack=STACK)
         return
-    if not os.environ.get("TEST_STACK"):
-        pytest.skip("needs a container engine: tests/run.sh prepares one")
+    request.getfixturevalue("stack")  # on a bare machine it is start.sh that brings the engine up
     docker_host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     engine = DockerEngine(docker_host, stack=STACK, network="none")
     engine.ping()
@@ -49,21 +46,27 @@ def engine(request):
     engine.close()
 
 
-def build(engine: ContainerEngine, folder: Path, code: str, *, dockerfile: str = DOCKERFILE, timeout: float = 60):
-    """An image that runs this code; returns it and its build output."""
-    folder.mkdir(exist_ok=True)
-    (folder / "main.py").write_text(code)
-    (folder / "Dockerfile").write_text(dockerfile)
-    output: list[str] = []
-    spec = BuildSpec(
-        tag=f"{STACK}/function-probe:{secrets.token_hex(6)}",
-        arguments={"PYTHON_IMAGE": PYTHON_IMAGE},
-        labels={LABEL_STACK: STACK, LABEL_FUNCTION: "probe"},
-        memory_bytes=512 * MEBIBYTE,
-        network=None,
-        timeout=timeout,
-    )
-    return engine.build(folder, spec, output.append), "".join(output)
+@pytest.fixture
+def build(engine, request, tmp_path):
+    """Make an image that runs this code; returns it and its build output."""
+    is_real = isinstance(engine, DockerEngine)
+    arguments = {"PYTHON_IMAGE": request.getfixturevalue("stack").python_image} if is_real else {}
+
+    def make(code: str, *, dockerfile: str = DOCKERFILE, timeout: float = 60) -> tuple[Image, str]:
+        (tmp_path / "main.py").write_text(code)
+        (tmp_path / "Dockerfile").write_text(dockerfile)
+        output: list[str] = []
+        spec = BuildSpec(
+            tag=f"{STACK}/function-probe:{secrets.token_hex(6)}",
+            arguments=arguments,
+            labels={LABEL_STACK: STACK, LABEL_FUNCTION: "probe"},
+            memory_bytes=512 * MEBIBYTE,
+            network=None,
+            timeout=timeout,
+        )
+        return engine.build(tmp_path, spec, output.append), "".join(output)
+
+    return make
 
 
 def container(image: str, *, memory_mb: int = 64, stack: str = STACK) -> ContainerSpec:
@@ -101,8 +104,8 @@ def read_line(stream, expected: bytes) -> None:
     assert written == expected
 
 
-def test_it_works(engine, tmp_path):
-    image, output = build(engine, tmp_path / "probe", "print('hello')")
+def test_it_works(engine, build):
+    image, output = build("print('hello')")
     assert image.tag in output
     assert engine.find_image(image.tag).id == image.id
 
@@ -125,34 +128,34 @@ def test_info_tells_the_size_of_the_machine(engine):
     assert info.memory_bytes > 0
 
 
-def test_last_words_of_a_container_that_dies_at_once_are_captured(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "print('last words')\nraise SystemExit(3)")
+def test_last_words_of_a_container_that_dies_at_once_are_captured(engine, build):
+    image, _ = build("print('last words')\nraise SystemExit(3)")
     container_id, written = run(engine, container(image.tag))
     assert written == b"last words\n"
     assert engine.inspect(container_id).exit_code == 3
 
 
-def test_two_attached_readers_get_the_same(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "print('for all')")
+def test_two_attached_readers_get_the_same(engine, build):
+    image, _ = build("print('for all')")
     container_id = engine.create(container(image.tag))
     streams = [engine.attach(container_id), engine.attach(container_id)]
     engine.start(container_id)
     assert [b"".join(stream) for stream in streams] == [b"for all\n"] * 2
 
 
-def test_running_out_of_memory_is_told_apart(engine, tmp_path):
+def test_running_out_of_memory_is_told_apart(engine, build):
     code = "try:\n    data = [bytearray(b'x' * 1_000_000) for _ in range(1000)]\nexcept MemoryError:\n    raise\n"
     if isinstance(engine, FakeEngine):
         code = "raise MemoryError"  # the fake has no kernel to ask
-    image, _ = build(engine, tmp_path / "probe", code)
+    image, _ = build(code)
     container_id, _ = run(engine, container(image.tag, memory_mb=32))
     state = engine.inspect(container_id)
     assert state.oom_killed
     assert state.exit_code == 137
 
 
-def test_kill_ends_the_container_and_its_output(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "import time\nprint('waiting')\ntime.sleep(5)")
+def test_kill_ends_the_container_and_its_output(engine, build):
+    image, _ = build("import time\nprint('waiting')\ntime.sleep(5)")
     container_id = engine.create(container(image.tag))
     stream = engine.attach(container_id)
     engine.start(container_id)
@@ -165,8 +168,8 @@ def test_kill_ends_the_container_and_its_output(engine, tmp_path):
     assert (state.running, state.exit_code, state.oom_killed) == (False, 137, False)
 
 
-def test_destroying_is_safe_twice_and_before_the_start(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "print('never seen')")
+def test_destroying_is_safe_twice_and_before_the_start(engine, build):
+    image, _ = build("print('never seen')")
     container_id = engine.create(container(image.tag))
     engine.kill(container_id)
     for _ in range(2):
@@ -177,8 +180,8 @@ def test_destroying_is_safe_twice_and_before_the_start(engine, tmp_path):
     assert engine.output(container_id) == b""
 
 
-def test_removing_a_running_container_ends_its_output(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "import time\nprint('waiting')\ntime.sleep(5)")
+def test_removing_a_running_container_ends_its_output(engine, build):
+    image, _ = build("import time\nprint('waiting')\ntime.sleep(5)")
     container_id = engine.create(container(image.tag))
     stream = engine.attach(container_id)
     engine.start(container_id)
@@ -193,8 +196,8 @@ def test_a_missing_image_is_told_apart(engine):
     assert engine.find_image(f"{STACK}/function-probe:missing") is None
 
 
-def test_a_name_is_used_once(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "print('one')")
+def test_a_name_is_used_once(engine, build):
+    image, _ = build("print('one')")
     spec = container(image.tag)
     outcomes: list[object] = []
 
@@ -213,22 +216,22 @@ def test_a_name_is_used_once(engine, tmp_path):
     assert len(engine.containers()) == 1
 
 
-def test_a_broken_build_says_why(engine, tmp_path):
+def test_a_broken_build_says_why(engine, build):
     with pytest.raises(BuildFailed, match="non-zero code: 1"):
-        build(engine, tmp_path / "probe", "", dockerfile=DOCKERFILE + "RUN exit 1\n")
+        build("", dockerfile=DOCKERFILE + "RUN exit 1\n")
     assert engine.images() == []
 
 
-def test_a_build_that_is_silent_for_too_long_is_given_up(engine, tmp_path):
+def test_a_build_that_is_silent_for_too_long_is_given_up(engine, build):
     before = time.monotonic()
     with pytest.raises(BuildFailed, match="did not finish within 3 s"):
-        build(engine, tmp_path / "probe", "", dockerfile=DOCKERFILE + "RUN sleep 60\n", timeout=3)
+        build("", dockerfile=DOCKERFILE + "RUN sleep 60\n", timeout=3)
     assert time.monotonic() - before < 30
     assert engine.images() == []
 
 
-def test_a_container_somebody_else_made_from_our_image_is_not_ours(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "print('by hand')")
+def test_a_container_somebody_else_made_from_our_image_is_not_ours(engine, build):
+    image, _ = build("print('by hand')")
     by_hand = container(image.tag)
     del by_hand.config["Labels"][LABEL_ENVIRONMENT]
     container_id = engine.create(by_hand)
@@ -238,8 +241,8 @@ def test_a_container_somebody_else_made_from_our_image_is_not_ours(engine, tmp_p
         engine.remove(container_id)
 
 
-def test_images_carry_their_labels(engine, tmp_path):
-    image, _ = build(engine, tmp_path / "probe", "print('labelled')")
+def test_images_carry_their_labels(engine, build):
+    image, _ = build("print('labelled')")
     assert image.labels[LABEL_FUNCTION] == "probe"
     assert [found.tag for found in engine.images()] == [image.tag]
     engine.remove_image(image.tag)

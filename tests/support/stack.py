@@ -99,6 +99,12 @@ class Stack(Client):
         identifier: str = self.container(service)["Id"]
         return identifier
 
+    @property
+    def python_image(self) -> str:
+        """Name of the one base image that everything here is built from."""
+        name: str = self.container("prepare")["Config"]["Image"]
+        return name
+
     def function_containers(self, function: str | None = None) -> list[dict[str, Any]]:
         """``docker inspect`` of the containers made for invocations."""
         labels = [f"smlops.stack={self.name}", f"smlops.function={function}" if function else "smlops.function"]
