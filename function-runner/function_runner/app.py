@@ -19,6 +19,7 @@ from function_runner.invocation import utc_now
 from function_runner.invoker import Invoker
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
+from function_runner.model_versions import ModelVersions
 from function_runner.pool import Pool
 from function_runner.reaper import Reaper
 from function_runner.runtime_api import RuntimeApi, listen
@@ -37,6 +38,7 @@ class House:
 
     settings: Settings
     services: api.Services
+    models: ModelVersions
     runtime_api: RuntimeApi
     reaper: Reaper
 
@@ -44,6 +46,8 @@ class House:
         """Begin to work: close what a crash left open, serve containers, sweep."""
         self.runtime_api.start()
         self.reaper.start()
+        self.models.start()
+        self.services.pool.start()
         log.info("function runner is up", extra={"action": "up"})
 
     def drain(self) -> None:
@@ -57,6 +61,7 @@ class House:
         """Stop everything. Call `drain` first when somebody may still be served."""
         self.reaper.stop()
         self.services.pool.close()
+        self.models.stop()
         self.services.images.close()
         self.runtime_api.stop()
         self.services.store.close()
@@ -89,19 +94,22 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
     tracking = Tracking(settings.mlflow_tracking_uri)
     catalog = Catalog(settings)
     images = Images(settings, engine, catalog, logs, metrics)
+    models = ModelVersions(tracking)
     host = settings.runtime_api_host or own_address()
     listener = listen(host, settings.runtime_api_port)
     pool = Pool(
         settings,
         engine,
+        catalog,
         images,
+        models,
         logs,
         metrics,
         runtime_address=(host, listener.getsockname()[1]),
         instance=instance,
         host_cpus=os.cpu_count() or 1,
     )
-    invoker = Invoker(settings, catalog, store, pool, metrics)
+    invoker = Invoker(settings, catalog, store, models, pool, metrics)
     services = api.Services(
         settings=settings,
         catalog=catalog,
@@ -118,7 +126,11 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
     app = Flask(__name__, static_folder=None)
     api.register(app, services)
     house = House(
-        settings, services, RuntimeApi(settings, listener, pool.find), Reaper(engine, store, logs, pool, invoker)
+        settings,
+        services,
+        models,
+        RuntimeApi(settings, listener, pool.find),
+        Reaper(engine, store, logs, pool, invoker),
     )
     app.extensions[EXTENSION] = house
     house.open()

@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from function_runner.errors import FieldError, FunctionInvalid, FunctionNotFound
-from function_runner.function import NAME_PATTERN, Function, Manifest
+from function_runner.function import NAME_PATTERN, WARM_GROWTH, WARM_LIMIT, Function, Manifest
 from function_runner.settings import Settings
 
 MANIFEST_NAMES = ("function.yaml", "function.yml")
@@ -140,9 +140,13 @@ class Catalog:
             memory_mb=manifest.memory or settings.default_memory_mb,
             cpus=manifest.cpus or settings.default_cpus,
             warm=manifest.warm,
+            warm_max=min(WARM_LIMIT, manifest.warm * WARM_GROWTH) if manifest.warm_max is None else manifest.warm_max,
+            warm_max_age=manifest.warm_max_age,
             max_concurrency=manifest.max_concurrency,
             invocations_per_container=manifest.invocations_per_container,
+            max_idle=manifest.max_idle,
             schema=manifest.parameters,
+            model=manifest.model,
             examples=tuple(example.model_dump() for example in manifest.examples),
             environment={key: _as_variable(value) for key, value in manifest.environment.items()},
         )

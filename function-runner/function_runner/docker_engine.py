@@ -156,6 +156,9 @@ class ContainerEngine(Protocol):
     def memory_mb(self, container_id: str) -> float | None:
         """The most memory a running container has used so far, in MB; None when the engine cannot tell."""
 
+    def set_cpu_shares(self, container_id: str, shares: int) -> None:
+        """Change the container's weight when the processor is short. Does nothing when there is no such container."""
+
     def output(self, container_id: str) -> bytes:
         """What the engine itself has kept of the container's output (its tail, when there was much)."""
 
@@ -383,6 +386,15 @@ class DockerEngine:
         if peak is None and "usage" in memory:
             peak = memory["usage"] - (memory.get("stats") or {}).get("inactive_file", 0)
         return round(peak / MEBIBYTE, 1) if peak else None
+
+    @_engine_call
+    def set_cpu_shares(self, container_id: str, shares: int) -> None:
+        """Change the container's weight when the processor is short."""
+        try:
+            self._client().update_container(container_id, cpu_shares=shares)
+        except docker.errors.APIError as error:
+            if error.status_code not in (NO_SUCH_CONTAINER, NOT_RUNNING):
+                raise
 
     @_engine_call
     def output(self, container_id: str) -> bytes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from function_runner.function import Function
+from function_runner.invocation import ModelVersion
 from function_runner.settings import MEBIBYTE, Settings
 
 LABEL_STACK = "smlops.stack"
@@ -29,6 +30,10 @@ TASK_ROOT = "/var/task"
 DEAD_RESOLVER = "192.0.2.1"
 
 RUNTIME_DOMAIN = "runtime"
+
+# Weight of a container when the processor is short: the engine's usual one, and that of one nobody waits for yet.
+FULL_SHARES = 1024
+YIELDING_SHARES = 128
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ def container_spec(
     runtime_address: tuple[str, int],
     instance: str,
     host_cpus: int,
+    in_advance: bool = False,
+    model: ModelVersion | None = None,
 ) -> ContainerSpec:
     """How to create one execution environment.
 
@@ -109,11 +116,17 @@ def container_spec(
         runtime_address: IPv4 address and port of the runtime API on the functions' network.
         instance: the runner process that owns the container.
         host_cpus: cores of the machine; the engine refuses a limit above it.
+        in_advance: nobody waits for it. Until it is ready it yields the processor to those that somebody waits for.
+        model: the model version it may load while it has time.
     """
     runtime_ip, runtime_port = runtime_address
     runtime_host = f"{token}.{RUNTIME_DOMAIN}"
     cpus = min(function.cpus, float(host_cpus))
     environment = _environment(function, settings, name, f"{runtime_host}:{runtime_port}", image_id, cpus)
+    if in_advance:
+        environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
+    if model is not None:
+        environment |= {"SMLOPS_MODEL_NAME": model.name, "SMLOPS_MODEL_VERSION": model.version}
     memory = function.memory_mb * MEBIBYTE
     config = {
         "Image": image,
@@ -124,7 +137,7 @@ def container_spec(
             LABEL_FUNCTION: function.name,
             LABEL_SOURCE: function.source_hash,
             LABEL_INSTANCE: instance,
-            LABEL_ROLE: "invoke",
+            LABEL_ROLE: "pool" if in_advance else "invoke",
             LABEL_ENVIRONMENT: name,
         },
         "AttachStdin": False,
@@ -145,6 +158,7 @@ def container_spec(
             "Memory": memory,
             "MemorySwap": memory,  # equal: no swap, so that the limit is the limit
             "NanoCpus": int(cpus * 1e9),
+            "CpuShares": YIELDING_SHARES if in_advance else FULL_SHARES,
             "PidsLimit": settings.pids_limit,
             "Ulimits": [
                 {"Name": "nofile", "Soft": 1024, "Hard": 1024},

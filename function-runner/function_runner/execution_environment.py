@@ -1,11 +1,12 @@
-"""One execution environment: a container prepared for one invocation, from its creation to its removal.
+"""One execution environment: a container prepared for invocations, from its creation to its removal.
 
-    STARTING -> READY -> BUSY -> GONE
+    STARTING -> READY -> BUSY -> GONE          and, when it may serve more than one invocation, BUSY -> READY
 
 It becomes READY when its process asks the runtime API for work, BUSY when it is handed an invocation, and GONE from
 wherever it is. The runtime API's thread brings what the container says (`ask_for_work`, `take_result`, `take_error`);
-the invoker's thread waits for it (`wait_ready`, `invoke`); a capture thread of its own copies the output to the log
-and notices the container's end. They meet in three futures, so nobody polls and nobody waits under a lock.
+the invoker's thread waits for it (`invoke`); whoever starts it waits for `wait_ready`; a capture thread of its own
+copies the output to the log and notices the container's end. They meet in futures, so nobody polls and nobody waits
+under a lock.
 """
 
 import contextlib
@@ -16,12 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from function_runner.docker_engine import ContainerEngine, ContainerState, Image, StartRefused
-from function_runner.docker_spec import ContainerSpec
+from function_runner.docker_spec import FULL_SHARES, ContainerSpec
 from function_runner.errors import (
     EngineUnavailable,
     ExitedWithoutResult,
@@ -40,7 +41,7 @@ from function_runner.errors import (
     TimedOut,
 )
 from function_runner.function import Function
-from function_runner.invocation import Deadline, LogState, Status
+from function_runner.invocation import Deadline, LogState, ModelVersion, Status
 from function_runner.logs import LogFile
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,25 @@ class Work:
     event: bytes  # the parameters, as JSON
     timeout: float  # seconds the handler may run
     deadline_ms: int  # the same as wall-clock time, milliseconds since the epoch, for the function's own use
+    model: ModelVersion | None = None  # the version that the parameters ask for, where it is known
+
+
+@dataclass
+class Milestones:
+    """When an environment reached each point of its making, on the monotonic clock; None: not yet."""
+
+    begun: float = field(default_factory=time.monotonic)
+    created: float | None = None  # the engine has made the container
+    started: float | None = None  # its process runs
+    ready: float | None = None  # it asked for work
+
+
+class _Answer:
+    """What the container says to one invocation, and what it is told in return."""
+
+    def __init__(self) -> None:
+        self.result: Future[bytes] = Future()
+        self.accepted: Future[bool] = Future()  # whether the result became the record
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,7 @@ class ProtocolViolation(Exception):
 
 
 class ExecutionEnvironment:
-    """A container, its log file and the one invocation it serves."""
+    """A container, its log file and the invocations it serves, one at a time."""
 
     def __init__(
         self,
@@ -123,30 +143,41 @@ class ExecutionEnvironment:
         token: str,
         engine: ContainerEngine,
         log_file: LogFile,
+        model: ModelVersion | None = None,
+        on_change: Callable[["ExecutionEnvironment"], None] = lambda _: None,
     ) -> None:
+        """Nothing exists yet; `launch` makes the container.
+
+        Args:
+            model: the model version it was told to load in advance.
+            on_change: called, from any thread, when it has become ready again or has ended by itself.
+        """
         self.function = function
         self.image = image
         self.name = spec.name
         self.token = token
+        self.model = model
         self.address: Future[str] = Future()  # its address on the functions' network, known after the start
-        self.work: Future[Work | None] = Future()  # what GET next waits for; None: the environment is over
-        self.started_at = time.monotonic()
+        self.milestones = Milestones()
+        self.served = 0  # invocations handed to it
+        self.idle_since = time.monotonic()
         self._spec = spec
         self._engine = engine
         self._log = log_file
+        self._on_change = on_change
         self._container_id: str | None = None
         self._capture: threading.Thread | None = None
         self._ready: Future[None] = Future()
-        self._result: Future[bytes] = Future()
-        self._accepted: Future[bool] = Future()  # whether the posted result became the record
-        self._nothing_more: Future[Work | None] = Future()  # what GET next waits for afterwards; settled at the end
+        self._next: Future[Work | None] = Future()  # what GET next waits for; None: the environment is over
+        self._answer = _Answer()
         self._serving: str | None = None  # id of the invocation that was handed over
+        self._has_asked = False  # for its next invocation, after it has served one
+        self._is_released = False  # the invoker is through with the last one
         self._ended = threading.Event()  # the container's process is over and its output is copied
         self._exit: ContainerState | None = None
         self._kill_wanted = False
-        self._ready_at: float | None = None
         self._max_memory_mb: float | None = None
-        self._lock = threading.Lock()  # guards _state
+        self._lock = threading.Lock()  # guards the state and what decides it
         self._state = EnvironmentState.STARTING
 
     # --- from the pool ------------------------------------------------------------------------------------------------
@@ -162,9 +193,24 @@ class ExecutionEnvironment:
         return self._container_id
 
     @property
+    def log_file(self) -> LogFile:
+        """What its container prints."""
+        return self._log
+
+    @property
     def init_ms(self) -> float | None:
         """Milliseconds from the container's start until it asked for work; None if it never did."""
-        return (self._ready_at - self.started_at) * 1000 if self._ready_at is not None else None
+        started, ready = self.milestones.started, self.milestones.ready
+        return (ready - started) * 1000 if started is not None and ready is not None else None
+
+    @property
+    def may_serve_again(self) -> bool:
+        """True when it has served one, has invocations left, and its process lives."""
+        return (
+            self._state is EnvironmentState.BUSY
+            and self.served < self.function.invocations_per_container
+            and not self._kill_wanted
+        )
 
     def launch(self) -> None:
         """Create and start the container, with its output being captured from the first byte.
@@ -172,17 +218,20 @@ class ExecutionEnvironment:
         Raises:
             ImageMissing, InitError, EngineUnavailable: nothing runs; `destroy` cleans up what there is.
         """
+        self.milestones = Milestones()
         self._container_id = self._engine.create(self._spec)
+        self.milestones.created = time.monotonic()
         output = self._engine.attach(self._container_id)
         self._capture = threading.Thread(
             target=self._copy_output, args=(self._container_id, output), name=f"log-{self.name}", daemon=True
         )
         self._capture.start()
-        self.started_at = time.monotonic()
         try:
             self._engine.start(self._container_id)
         except StartRefused as error:
             raise InitError(f"The container of function {self.function.name!r} cannot be started: {error}") from error
+        finally:
+            self.milestones.started = time.monotonic()
         if self._kill_wanted:  # somebody gave up on it while it was being made
             self.kill()
         state = self._engine.inspect(self._container_id)
@@ -205,6 +254,15 @@ class ExecutionEnvironment:
                 phase="init",
             ) from None
 
+    def take_full_share(self) -> None:
+        """It has loaded what it needs: from now on it counts as much as any other when the processor is short.
+
+        Raises:
+            EngineUnavailable: it goes on with the share it has.
+        """
+        if self._container_id is not None:
+            self._engine.set_cpu_shares(self._container_id, FULL_SHARES)
+
     # --- from the invoker ---------------------------------------------------------------------------------------------
 
     def invoke(self, work: Work) -> bytes:
@@ -221,10 +279,14 @@ class ExecutionEnvironment:
                 raise Killed(f"Container {self.name} ended before the invocation could be handed to it.")
             self._state = EnvironmentState.BUSY
             self._serving = work.invocation_id
+            self._has_asked = self._is_released = False
+            self.served += 1
+            waiting, self._next = self._next, Future()
+            answer = self._answer = _Answer()
         self._log.write_line(f"START RequestId: {work.invocation_id} Version: {self.function.version}")
-        self.work.set_result(work)
+        waiting.set_result(work)
         try:
-            return self._result.result(timeout=work.timeout)
+            return answer.result.result(timeout=work.timeout)
         except FutureTimeoutError:
             raise TimedOut(
                 f"Function {self.function.name!r} did not finish within {work.timeout:g} s and was killed.",
@@ -233,7 +295,21 @@ class ExecutionEnvironment:
 
     def acknowledge(self, *, accepted: bool) -> None:
         """Tell the container whether its result became the record. Later calls change nothing."""
-        _settle(self._accepted, accepted)
+        _settle(self._answer.accepted, accepted)
+
+    def release(self, ending: Ending, invocation_id: str) -> Facts:
+        """The invocation is over and the container goes on: close its part of the log; the next one may come.
+
+        Only when `may_serve_again`. Returns what is known now; the container's process has not ended.
+        """
+        self.acknowledge(accepted=False)  # unless it was told otherwise
+        for line in _report(ending, invocation_id, self.function.memory_mb, self._max_memory_mb):
+            self._log.write_line(line)
+        summary = self._log.end_part()
+        with self._lock:
+            self._is_released = True
+        self._become_ready_again()
+        return Facts(None, False, self._max_memory_mb, summary.state, summary.bytes, None)
 
     # --- from the runtime API -----------------------------------------------------------------------------------------
 
@@ -246,22 +322,27 @@ class ExecutionEnvironment:
         with self._lock:
             if self._state is EnvironmentState.STARTING:
                 self._state = EnvironmentState.READY
-                self._ready_at = time.monotonic()
-            elif self._result.done() or self._state is EnvironmentState.GONE:
-                return self._nothing_more  # served its one invocation: it waits here until it is removed
+                self.milestones.ready = self.idle_since = time.monotonic()
             elif self._state is EnvironmentState.BUSY:
-                raise ProtocolViolation("the previous invocation has not been answered")
+                if self._has_asked or not self._answer.result.done():
+                    raise ProtocolViolation("the previous invocation has not been answered")
+                self._has_asked = True
+            waiting = self._next
         _settle(self._ready, None)
-        return self.work
+        self._become_ready_again()
+        return waiting
 
     def is_serving(self, invocation_id: str) -> bool:
         """True when this is the invocation that was handed over and it has no answer yet."""
-        return self._serving == invocation_id and not self._result.done() and self._state is EnvironmentState.BUSY
+        return (
+            self._serving == invocation_id and not self._answer.result.done() and self._state is EnvironmentState.BUSY
+        )
 
     def take_result(self, body: bytes) -> Future[bool]:
         """The handler's result. The future tells whether it became the record."""
-        _settle(self._result, body)
-        return self._accepted
+        answer = self._answer
+        _settle(answer.result, body)
+        return answer.accepted
 
     def take_oversized_result(self, limit: int) -> Future[bool]:
         """The handler returned more than ``limit`` bytes."""
@@ -281,9 +362,29 @@ class ExecutionEnvironment:
         sentence = _sentence(self.function.name, "could not be loaded", report)
         _fail(self._ready, InitError(sentence, function_error=_function_error(report)))
 
+    def lose_connection(self) -> None:
+        """The container hung up while it waited for work: its process is ending, which the engine will tell later."""
+        with self._lock:
+            if self._state is not EnvironmentState.READY:
+                return
+            self._state = EnvironmentState.GONE
+        self._on_change(self)
+
     def _take_failure(self, failure: InvocationFailed) -> Future[bool]:
-        _fail(self._result, failure)
-        return self._accepted
+        answer = self._answer
+        _fail(answer.result, failure)
+        return answer.accepted
+
+    def _become_ready_again(self) -> None:
+        """After an invocation: when the invoker is through with it and the container has asked for the next one."""
+        with self._lock:
+            if not (
+                self._state is EnvironmentState.BUSY and self._is_released and self._has_asked and self.may_serve_again
+            ):
+                return
+            self._state = EnvironmentState.READY
+            self.idle_since = time.monotonic()
+        self._on_change(self)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -300,21 +401,25 @@ class ExecutionEnvironment:
         except EngineUnavailable as error:
             log.warning("kill failed: %s", error, extra={"action": "kill_failed", "container": self.name})
 
+    def stop(self) -> None:
+        """End the container's process, if it still runs; returns when it has ended, or cannot be ended."""
+        with self._lock:
+            self._state = EnvironmentState.GONE
+        if not self._ended.is_set():
+            if self._serving is not None:
+                self.sample_memory()
+            self.kill()
+
     def destroy(self, ending: Ending | None, invocation_id: str | None, record: Callable[[Facts], None]) -> None:
-        """Kill the container, finish its log, hand the facts to ``record`` and only then remove it.
+        """Stop the container, finish its log, hand the facts to ``record`` and only then remove it.
 
         Called off the path of the answer. Does its part even when the engine is away: then the container is left to
         the reaper.
         """
-        with self._lock:
-            self._state = EnvironmentState.GONE
-        if not self._ended.is_set():
-            self.sample_memory()
-            self.kill()
+        self.stop()
         complete = self._capture is None or self._ended.wait(DRAIN_OUTPUT_SECONDS)
         # Only now: a living container would take the answer for an error of ours, and say so in its log.
-        for waiting in (self.work, self._nothing_more):
-            _settle(waiting, None)
+        _settle(self._next, None)
         self.acknowledge(accepted=False)
         facts = self._close_log(ending, invocation_id, complete)
         record(facts)
@@ -361,10 +466,13 @@ class ExecutionEnvironment:
             # Before the hand-over nothing has happened yet; after it, nobody can know what did.
             failure = error if self._serving is None else Lost(f"The outcome is not known. {error.detail}")
         with self._lock:
+            was_ready = self._state is EnvironmentState.READY
             self._state = EnvironmentState.GONE
         _fail(self._ready, failure)
-        _fail(self._result, failure)
+        _fail(self._answer.result, failure)
         self._ended.set()
+        if was_ready:
+            self._on_change(self)
 
     def _look_at_exit(self, container_id: str) -> ContainerState | None:
         """The container's state after its output ended. The engine may need a moment to notice the end itself."""
@@ -382,7 +490,10 @@ class ExecutionEnvironment:
 
     def _explain_exit(self, state: ContainerState | None) -> InvocationFailed:
         """What it means that the container ended without an answer."""
-        name, during = self.function.name, "while it was starting" if self._ready_at is None else "without a result"
+        name, during = (
+            self.function.name,
+            "while it was starting" if self.milestones.ready is None else "without a result",
+        )
         if state is None:
             return Killed(f"Container {self.name} was removed from outside {during}.")
         code = state.exit_code

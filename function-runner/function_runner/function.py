@@ -11,7 +11,7 @@ import regex
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from function_runner.errors import FieldError, ParametersInvalid
 
@@ -22,6 +22,15 @@ RESERVED_VARIABLES = frozenset({"PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH",
 RESERVED_PREFIXES = ("AWS_", "SMLOPS_", "MLFLOW_", "LAMBDA_", "_")
 
 MAX_FIELD_ERRORS = 20
+
+# A function that may run longer than this, in seconds, is one that people wait for, not one that answers.
+LONG_TIMEOUT = 60.0
+
+MAX_MODEL_NAME = 256  # MLflow's own limit; longer ones are none
+
+# How far the number of ready environments may grow beyond ``warm`` when the manifest does not say.
+WARM_GROWTH = 4
+WARM_LIMIT = 50
 
 # A pattern such as ^(a+)+$ takes for ever to find out that a text does not match, and all that time nothing else runs.
 PATTERN_SECONDS = 0.2
@@ -36,6 +45,15 @@ class Example(BaseModel):
     parameters: dict[str, Any]
 
 
+class ModelParameters(BaseModel):
+    """Which two parameters of a function say what registered model an invocation uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    version: Annotated[str, Field(min_length=1, max_length=200)]
+
+
 class Manifest(BaseModel):
     """What ``function.yaml`` may say. Every field is optional; None means the runner's default applies."""
 
@@ -47,9 +65,13 @@ class Manifest(BaseModel):
     timeout: Annotated[float, Field(gt=0)] | None = None  # seconds
     memory: Annotated[int, Field(ge=16, le=1_048_576)] | None = None  # MB
     cpus: Annotated[float, Field(gt=0, le=1024)] | None = None
-    warm: Annotated[int, Field(ge=0, le=100)] = 0
+    warm: Annotated[int, Field(ge=0, le=WARM_LIMIT)] = 0
+    warm_max: Annotated[int, Field(ge=0, le=WARM_LIMIT)] | None = None
+    warm_max_age: Annotated[float, Field(gt=0, le=604_800)] = 3600.0  # seconds
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     invocations_per_container: Annotated[int, Field(ge=1)] = 1
+    max_idle: Annotated[float, Field(gt=0, le=604_800)] = 300.0  # seconds
+    model: ModelParameters | None = None
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float | bool] = {}
 
     @field_validator("parameters")
@@ -79,6 +101,17 @@ class Manifest(BaseModel):
             raise ValueError(f"not a JSON Schema 2020-12: {error.message} at {error.json_path}") from error
         return schema
 
+    @model_validator(mode="after")
+    def _check_together(self) -> "Manifest":
+        if self.warm_max is not None and self.warm_max < self.warm:
+            raise ValueError("warm_max must not be less than warm")
+        declared = (self.parameters or {}).get("properties")
+        if self.model is not None and isinstance(declared, dict):
+            for name in (self.model.name, self.model.version):
+                if name not in declared:
+                    raise ValueError(f"model names the parameter {name!r}, which the schema does not have")
+        return self
+
     @field_validator("environment")
     @classmethod
     def _check_environment(cls, environment: dict[str, Any]) -> dict[str, Any]:
@@ -99,17 +132,54 @@ class Function:
     timeout: float  # seconds the handler may run
     memory_mb: int
     cpus: float
-    warm: int  # ready execution environments to keep
+    warm: int  # ready execution environments to keep; 0: none are
+    warm_max: int  # the most to keep when calls come faster
+    warm_max_age: float  # seconds after which a ready one is replaced
     max_concurrency: int | None  # None: only the runner's own limit applies
     invocations_per_container: int
+    max_idle: float  # seconds after which a reused one that nobody called ends, unless it is one of ``warm``
     schema: Mapping[str, Any] | None  # JSON Schema of the parameters
+    model: ModelParameters | None = None
     examples: tuple[Mapping[str, Any], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_reused(self) -> bool:
+        """True when a container serves more than one invocation."""
+        return self.invocations_per_container > 1
+
+    @property
+    def is_long(self) -> bool:
+        """True when an invocation may take minutes: such functions leave a place to those that answer at once."""
+        return self.timeout > LONG_TIMEOUT
 
     @property
     def version(self) -> str:
         """The first 12 hex digits of the source hash: what users see as the function's version."""
         return self.source_hash[:12]
+
+    def model_of(self, parameters: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Name and version (a number, ``latest`` or ``@alias``) of the model these parameters ask for.
+
+        None when the function uses no model, or the parameters do not say which.
+        """
+        if self.model is None:
+            return None
+        name, version = parameters.get(self.model.name), parameters.get(self.model.version)
+        if not isinstance(name, str) or isinstance(version, bool) or not isinstance(version, str | int):
+            return None
+        said = name, str(version)
+        return said if max(map(len, said)) <= MAX_MODEL_NAME else None
+
+    @property
+    def default_parameters(self) -> dict[str, Any]:
+        """What the schema fills in for a caller who gives nothing (top-level properties)."""
+        declared = (self.schema or {}).get("properties", {})
+        return {
+            name: copy.deepcopy(entry["default"])
+            for name, entry in declared.items()
+            if isinstance(entry, Mapping) and "default" in entry
+        }
 
     def validate(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters with the schema's defaults filled in (top-level properties), as the handler will get them.
@@ -120,9 +190,8 @@ class Function:
         complete = copy.deepcopy(dict(parameters))
         if self.schema is None:
             return complete
-        for name, declared in self.schema.get("properties", {}).items():
-            if isinstance(declared, Mapping) and "default" in declared and name not in complete:
-                complete[name] = copy.deepcopy(declared["default"])
+        for name, value in self.default_parameters.items():
+            complete.setdefault(name, value)
         complaints = sorted(_Validator(self.schema).iter_errors(complete), key=lambda error: list(map(str, error.path)))
         if complaints:
             # A dict keeps the order and drops repetitions: the validator reports each missing name by itself.

@@ -9,7 +9,7 @@ changes. The store enforces both; this module only names them.
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -37,10 +37,11 @@ TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.
 
 
 class Start(StrEnum):
-    """How the execution environment came to be: made for this invocation, or already waiting."""
+    """How the execution environment came to be: made for this invocation, already waiting, or used before."""
 
     COLD = "cold"
     WARM = "warm"
+    REUSED = "reused"
 
 
 class LogState(StrEnum):
@@ -55,12 +56,18 @@ class LogState(StrEnum):
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds spent in each phase; None where the phase was not reached."""
+    """Milliseconds spent in each phase, one after the other; None where the phase was not reached.
 
-    queue_ms: float | None = None
-    build_ms: float | None = None
-    start_ms: float | None = None
-    run_ms: float | None = None
+    An invocation that found its container waiting has 0 for the phases in which containers are made.
+    """
+
+    queue_ms: float | None = None  # until its container, or the making of it, began to be its own
+    build_ms: float | None = None  # the image was found or built
+    create_ms: float | None = None  # the engine created the container
+    start_ms: float | None = None  # the engine started its process
+    init_ms: float | None = None  # the process loaded the handler's module
+    run_ms: float | None = None  # from the hand-over until the result came
+    result_ms: float | None = None  # the result was checked and made durable
     total_ms: float | None = None
 
 
@@ -102,6 +109,32 @@ class Invocation:
     def log_file(self) -> str | None:
         """Path of the log file below the product's folder, or None when no container was named yet."""
         return f"logs/{self.container_name}.log" if self.container_name else None
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """What the record keeps of the moment in which an invocation was handed to its container."""
+
+    container_name: str
+    start: Start
+    started_at: datetime
+    source_hash: str | None = None
+    image_tag: str | None = None
+    image_id: str | None = None
+    base_image_id: str | None = None
+    memory_limit_mb: int | None = None
+
+    def of(self, invocation: Invocation) -> Invocation:
+        """The invocation once it is handed over."""
+        return replace(invocation, status=Status.RUNNING, **asdict(self))
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a registered model."""
+
+    name: str
+    version: str  # its number
 
 
 def new_invocation_id() -> str:

@@ -1,7 +1,8 @@
 """The journey of one invocation, from the door to the answer. Nothing else knows the order of its steps.
 
-    look up -> validate -> enter -> record -> acquire -> dispatch -> record -> answer
+    look up -> validate -> enter -> record -> (wait -> record) -> dispatch -> record -> answer
 
+Who finds an execution environment ready is recorded together with it, by one commit, and does not wait.
 Read `Invoker.invoke` and `Invoker._travel` from top to bottom; everything below them is detail.
 """
 
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from function_runner.catalog import Catalog
@@ -27,19 +28,23 @@ from function_runner.errors import (
     StoreUnavailable,
     TimedOut,
 )
-from function_runner.execution_environment import Ending, Facts, Work
+from function_runner.execution_environment import Ending, ExecutionEnvironment, Facts, Work
 from function_runner.function import Function
 from function_runner.invocation import (
     Deadline,
+    HandOver,
     Invocation,
     LogState,
+    ModelVersion,
+    Start,
     Status,
     Timings,
     new_invocation_id,
     utc_now,
 )
 from function_runner.metrics import Metrics
-from function_runner.pool import Acquired, Place, Pool
+from function_runner.model_versions import ModelVersions
+from function_runner.pool import Place, Pool
 from function_runner.settings import Settings
 from function_runner.store import Store
 from function_runner.strict_json import StrictJsonError, loads
@@ -68,29 +73,37 @@ class _Journey:
 
     invocation: Invocation
     place: Place
-    entered_at: float = field(default_factory=time.monotonic)
-    acquired: Acquired | None = None
+    model: ModelVersion | None  # what the parameters ask for, where that is known
     run_ms: float | None = None
+    result_at: float | None = None  # when the result had come
 
     @property
     def timings(self) -> Timings:
-        acquired = self.acquired
-        return Timings(
-            queue_ms=_rounded(acquired.queue_ms if acquired else None),
-            build_ms=_rounded(acquired.build_ms if acquired else None),
-            start_ms=_rounded(acquired.start_ms if acquired else None),
+        now = time.monotonic()
+        return replace(
+            self.place.timings,
             run_ms=_rounded(self.run_ms),
-            total_ms=_rounded((time.monotonic() - self.entered_at) * 1000),
+            result_ms=_rounded((now - self.result_at) * 1000 if self.result_at is not None else None),
+            total_ms=_rounded((now - self.place.entered_at) * 1000),
         )
 
 
 class Invoker:
     """Runs invocations. Safe to use from any thread; each call runs in its caller's thread."""
 
-    def __init__(self, settings: Settings, catalog: Catalog, store: Store, pool: Pool, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        catalog: Catalog,
+        store: Store,
+        models: ModelVersions,
+        pool: Pool,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._store = store
+        self._models = models
         self._pool = pool
         self._metrics = metrics
         self._idle = threading.Condition()
@@ -135,20 +148,21 @@ class Invoker:
             raise Draining
         function = self._catalog.get(function_name)
         complete = function.validate(parameters)
+        wanted = function.model_of(complete)
+        model = self._models.resolve(*wanted) if wanted else None
         invocation_id = new_invocation_id()
-        with self._under_way(invocation_id, function), self._pool.enter(function) as place:
-            invocation = self._store.start(
-                Invocation(
-                    id=invocation_id,
-                    function=function.name,
-                    parameters=complete,
-                    status=Status.QUEUED,
-                    created_at=utc_now(),
-                    timeout_seconds=timeout or function.timeout,
-                    caller=caller,
-                )
+        with self._under_way(invocation_id, function), self._pool.enter(function, invocation_id) as place:
+            accepted = Invocation(
+                id=invocation_id,
+                function=function.name,
+                parameters=complete,
+                status=Status.QUEUED,
+                created_at=utc_now(),
+                timeout_seconds=timeout or function.timeout,
+                caller=caller,
             )
-            journey = _Journey(invocation, place)
+            hand_over = _hand_over(place.environment, place.start) if place.need_not_wait else None
+            journey = _Journey(self._store.start(accepted, hand_over=hand_over), place, model)
             _log(journey, "accepted")
             try:
                 return self._travel(journey)
@@ -169,21 +183,24 @@ class Invoker:
         return False
 
     def _travel(self, journey: _Journey) -> Invocation:
-        """Acquire, dispatch, record, answer."""
+        """Wait, dispatch, record, answer."""
         deadline = Deadline.after(self._settings.sync_wait_limit)
+        place = journey.place
         try:
-            journey.acquired = self._pool.acquire(journey.place, deadline, announce=self._announce(journey))
-            body = self._dispatch(journey, journey.acquired, deadline)
+            if not place.need_not_wait:
+                self._pool.wait(place, deadline, announce=self._announce(journey))
+                self._record_hand_over(journey)
+            body = self._dispatch(journey, deadline)
             result = _parse_result(journey.invocation.function, body)
-            return self._record_success(journey, journey.acquired, result)
+            return self._record_success(journey, result)
         except _NotRecorded as error:
             # There is a result and no way to keep it: calling that a failure would be another lie.
             error.cause.members = {**_names(journey.invocation), **error.cause.members}
             raise error.cause from None
         except RunnerError as error:
             finished = self._record_failure(journey, error)
-            if journey.acquired is not None and isinstance(error, HandlerError | HandlerRefused | HandlerNotFound):
-                journey.acquired.environment.acknowledge(accepted=True)  # what it reported is the record
+            if place.environment is not None and isinstance(error, HandlerError | HandlerRefused | HandlerNotFound):
+                place.environment.acknowledge(accepted=True)  # what it reported is the record
             error.members = {**_names(finished), **error.members}
             raise
         except BaseException:
@@ -193,8 +210,8 @@ class Invoker:
         finally:
             self._let_go(journey)
 
-    def _announce(self, journey: _Journey) -> Callable[[str], None]:
-        def announce(container_name: str) -> None:
+    def _announce(self, journey: _Journey) -> Callable[[str | None], None]:
+        def announce(container_name: str | None) -> None:
             journey.invocation = replace(journey.invocation, status=Status.STARTING, container_name=container_name)
             if not self._store.mark_starting(journey.invocation.id, container_name=container_name):
                 raise Lost("The invocation was ended by somebody else before it started.")
@@ -202,38 +219,35 @@ class Invoker:
 
         return announce
 
-    def _dispatch(self, journey: _Journey, acquired: Acquired, deadline: Deadline) -> bytes:
-        """Hand the invocation over and wait for its result. ``running`` is durable before the first byte goes out."""
-        invocation, environment = journey.invocation, acquired.environment
-        function, image = environment.function, environment.image
-        facts: dict[str, Any] = {
-            "container_name": environment.name,
-            "start": acquired.start,
-            "source_hash": function.source_hash,
-            "image_tag": image.tag,
-            "image_id": image.id,
-            "base_image_id": image.base_id,
-            "memory_limit_mb": function.memory_mb,
-            "started_at": utc_now(),
-        }
-        if not self._store.mark_running(invocation.id, **facts):
+    def _record_hand_over(self, journey: _Journey) -> None:
+        """``running`` is durable before the first byte goes out."""
+        hand_over = _hand_over(journey.place.environment, journey.place.start)
+        if hand_over is None or not self._store.mark_running(journey.invocation.id, hand_over):
             raise Lost("The invocation was ended by somebody else before it was handed over.")
-        journey.invocation = replace(invocation, status=Status.RUNNING, **facts)
+        journey.invocation = hand_over.of(journey.invocation)
         _log(journey, "running")
+
+    def _dispatch(self, journey: _Journey, deadline: Deadline) -> bytes:
+        """Hand the invocation over and wait for its result."""
+        invocation, environment = journey.invocation, journey.place.environment
+        if environment is None:
+            raise Lost("The invocation has no container.")
+        self._metrics.started(invocation.function, str(invocation.start))
         timeout = min(invocation.timeout_seconds, deadline.remaining)
         event = json.dumps(invocation.parameters, allow_nan=False).encode()
         deadline_ms = int((time.time() + timeout) * 1000)
         handed_over_at = time.monotonic()
         try:
-            return environment.invoke(Work(invocation.id, event, timeout, deadline_ms))
+            return environment.invoke(Work(invocation.id, event, timeout, deadline_ms, journey.model))
         except TimedOut:
             environment.sample_memory()
             environment.kill()  # first kill, then record: a record that says so must be true
             raise
         finally:
-            journey.run_ms = (time.monotonic() - handed_over_at) * 1000
+            journey.result_at = time.monotonic()
+            journey.run_ms = (journey.result_at - handed_over_at) * 1000
 
-    def _record_success(self, journey: _Journey, acquired: Acquired, result: Any) -> Invocation:
+    def _record_success(self, journey: _Journey, result: Any) -> Invocation:
         """Make the result durable. The container is told that it was accepted only afterwards.
 
         Raises:
@@ -241,9 +255,10 @@ class Invoker:
             _NotRecorded: the database stayed away; the record stays open until the reaper closes it.
         """
         patience = Deadline.after(RECORD_SECONDS)
+        mlflow = _mlflow_facts(result)
         while True:
             try:
-                finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=_mlflow_facts(result))
+                finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=mlflow)
                 break
             except StoreUnavailable as error:
                 if patience.has_passed or self._is_draining:
@@ -251,18 +266,26 @@ class Invoker:
                 log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
         if finished.status is not Status.SUCCEEDED:
             raise Lost(f"The invocation had already ended as {finished.status}.")
-        acquired.environment.acknowledge(accepted=True)
+        if journey.place.environment is not None:
+            journey.place.environment.acknowledge(accepted=True)
+        self._learn_of_model(mlflow)
         return finished
+
+    def _learn_of_model(self, mlflow: Mapping[str, Any] | None) -> None:
+        """A version that nobody knew of: whoever asks for ``latest`` from now on means this one."""
+        name, version = (mlflow or {}).get("model_name"), (mlflow or {}).get("model_version")
+        if isinstance(name, str) and version is not None and self._models.learn(name, str(version)):
+            self._pool.look()
 
     def _record_failure(self, journey: _Journey, error: RunnerError) -> Invocation:
         status = _status_of(error)
-        exit_code = error.members.get("exit_code")
         try:
             return self._finish(
                 journey,
                 status,
                 error=_error_record(error),
-                exit_code=exit_code,
+                container_name=error.members.get("container_name"),
+                exit_code=error.members.get("exit_code"),
                 oom_killed=True if error.code == "out_of_memory" else None,
             )
         except StoreUnavailable as unavailable:
@@ -278,6 +301,8 @@ class Invoker:
         if not won:
             stored = self._store.get(journey.invocation.id)
             return stored if stored is not None else journey.invocation
+        if outcome.get("container_name") is None:
+            outcome.pop("container_name", None)
         journey.invocation = replace(
             journey.invocation, status=status, finished_at=finished_at, timings=timings, **outcome
         )
@@ -287,7 +312,7 @@ class Invoker:
         return journey.invocation
 
     def _let_go(self, journey: _Journey) -> None:
-        """Off the path of the answer: kill, close the log, note the facts, remove, give the place back."""
+        """Off the path of the answer: end the container or let it go on, close the log, note the facts."""
         invocation = journey.invocation
         environment = journey.place.environment
         if environment is None:
@@ -363,6 +388,22 @@ def _error_record(error: RunnerError) -> dict[str, Any]:
     return record
 
 
+def _hand_over(environment: ExecutionEnvironment | None, start: Start | None) -> HandOver | None:
+    """What the record keeps of the moment in which this environment gets the invocation; None when there is none."""
+    if environment is None or start is None:
+        return None
+    return HandOver(
+        container_name=environment.name,
+        start=start,
+        started_at=utc_now(),
+        source_hash=environment.function.source_hash,
+        image_tag=environment.image.tag,
+        image_id=environment.image.id,
+        base_image_id=environment.image.base_id,
+        memory_limit_mb=environment.function.memory_mb,
+    )
+
+
 def _names(invocation: Invocation) -> dict[str, Any]:
     names = {"invocation_id": invocation.id, "function": invocation.function}
     if invocation.container_name and invocation.log_file:
@@ -385,15 +426,10 @@ def _mlflow_facts(result: Any) -> dict[str, Any] | None:
 
 
 def _phases(timings: Timings) -> Iterator[tuple[str, float]]:
-    for phase, milliseconds in (
-        ("queue", timings.queue_ms),
-        ("build", timings.build_ms),
-        ("start", timings.start_ms),
-        ("run", timings.run_ms),
-        ("total", timings.total_ms),
-    ):
+    for entry in fields(timings):
+        milliseconds = getattr(timings, entry.name)
         if milliseconds is not None:
-            yield phase, milliseconds
+            yield entry.name.removesuffix("_ms"), milliseconds
 
 
 def _rounded(milliseconds: float | None) -> float | None:

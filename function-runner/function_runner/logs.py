@@ -1,5 +1,8 @@
 """Log files: ``logs/{container_name}.log``, written as the output arrives, and build logs below ``logs/builds/``.
 
+A container that has no invocation yet writes to ``logs/.ready/``: the file gets its place in ``logs/`` together with
+the invocation, so that everything there is the log of one, and a container that was never used leaves nothing.
+
 A container chooses what it prints, so everything here is bounded and nothing is trusted: names are checked, files are
 opened below the folder without following links, and a full disk costs the output and never the invocation.
 """
@@ -12,7 +15,7 @@ import re
 import secrets
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +26,8 @@ log = logging.getLogger(__name__)
 
 BLOCK = 64 * 1024
 BUILDS = "builds"
+READY = ".ready"
+TAIL_BYTES = 4096  # of a log, for a message about it
 FOLLOW_SECONDS = 1.0  # how long a follower sleeps at most
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
@@ -51,9 +56,17 @@ class LogFile:
     No method raises: the thread that captures a container's output has nobody to tell. `close` tells.
     """
 
-    def __init__(self, descriptor: int, *, max_bytes: int, content: bytes = b"") -> None:
-        """Takes over ``descriptor``, a file opened for appending that holds ``content``, which counts as output."""
+    def __init__(
+        self, descriptor: int, *, max_bytes: int, content: bytes = b"", sync_name: Callable[[], None] = lambda: None
+    ) -> None:
+        """Takes over ``descriptor``, a file opened for appending that holds ``content``, which counts as output.
+
+        Args:
+            max_bytes: how much output is kept, for each invocation.
+            sync_name: brings the file's name to the disk.
+        """
         self._descriptor = descriptor
+        self._sync_name = sync_name
         self._max_bytes = max_bytes
         self._room = max(0, max_bytes - len(content))  # output that still fits
         # Held while writing, against the rule, because it is what keeps a line of the platform out of the middle of
@@ -95,6 +108,17 @@ class LogFile:
             self._append_line(line)
             self._changed.notify_all()
 
+    def end_part(self) -> LogSummary:
+        """What the file holds so far; one invocation's part of it is complete, and the next one has all the room."""
+        with self._changed:
+            if self._summary is not None:
+                return self._summary
+            self._finish_output()
+            summary = LogSummary(self._state(), self._size, self._sha256.hexdigest(), self._problem)
+            self._room = self._max_bytes
+            self._is_truncated = False
+            return summary
+
     def close(self) -> LogSummary:
         """Bring the file to the disk and say what it holds. Doing it again returns the same."""
         with self._changed:
@@ -102,6 +126,7 @@ class LogFile:
                 self._finish_output()
                 try:
                     os.fsync(self._descriptor)
+                    self._sync_name()
                 except OSError as error:
                     self._problem = self._problem or _reason(error)
                 finally:
@@ -204,24 +229,56 @@ class LogStore:
         self._open: dict[str, LogFile] = {}  # so that followers need not poll
 
     def create(self, container_name: str) -> LogFile:
-        """Make the log file of a container that is about to be made. Its name survives a power cut from here on.
+        """Make the log file of a container that is about to be made, aside until `publish`.
 
         Raises:
             LogsUnavailable: it cannot be made, or there is one (a link counts).
         """
+        name = _file_name(container_name)
         with self._folder() as folder:
             try:
-                descriptor = os.open(_file_name(container_name), NEW_FILE, 0o640, dir_fd=folder)
-                os.fsync(folder)
+                with _subfolder(folder, READY) as ready:
+                    descriptor = os.open(name, NEW_FILE, 0o640, dir_fd=ready)
             except OSError as error:
                 raise LogsUnavailable(
                     f"The log file of {container_name} cannot be created: {_reason(error)}. Nothing was started."
                 ) from error
-        file = LogFile(descriptor, max_bytes=self._max_bytes)
+        file = LogFile(descriptor, max_bytes=self._max_bytes, sync_name=self._sync_folder)
         with self._lock:
             self._open = {name: other for name, other in self._open.items() if not other.is_closed}
             self._open[container_name] = file
         return file
+
+    def publish(self, container_name: str) -> None:
+        """Put the log file into its place: its container has an invocation. Doing it again changes nothing.
+
+        Raises:
+            LogsUnavailable: it cannot be done, for example because something of that name is there (a link counts).
+        """
+        name = _file_name(container_name)
+        with self._folder() as folder:
+            try:
+                with _subfolder(folder, READY) as ready:
+                    # Not renamed, because that would replace what is there.
+                    os.link(name, name, src_dir_fd=ready, dst_dir_fd=folder, follow_symlinks=False)
+                    os.unlink(name, dir_fd=ready)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                raise LogsUnavailable(
+                    f"The log file of {container_name} cannot be put into its place: {_reason(error)}."
+                ) from error
+
+    def forget(self, container_name: str) -> None:
+        """Remove the log file of a container that never had an invocation. Never raises."""
+        with contextlib.suppress(RunnerError, OSError), self._folder() as folder, _subfolder(folder, READY) as ready:
+            os.unlink(_file_name(container_name), dir_fd=ready)
+
+    def forget_all(self) -> None:
+        """Remove the log files of all containers that never had an invocation; for the start. Never raises."""
+        with contextlib.suppress(RunnerError, OSError), self._folder() as folder, _subfolder(folder, READY) as ready:
+            for name in os.listdir(ready):  # noqa: PTH208 - a folder by its descriptor
+                os.unlink(name, dir_fd=ready)
 
     def recover(self, container_name: str, output: bytes, note: str) -> LogState:
         """Complete the log file of a container whose runner died, and end it with ``note``. Never raises.
@@ -234,6 +291,8 @@ class LogStore:
         Returns:
             PARTIAL, or MISSING when there is still no such file.
         """
+        with contextlib.suppress(RunnerError):
+            self.publish(container_name)
         try:
             content = self.read(container_name)
         except RunnerError:
@@ -270,6 +329,26 @@ class LogStore:
             length = max(0, size - offset)
             return _read(descriptor, offset, length if max_bytes is None else min(length, max_bytes))
 
+    def read_part(self, container_name: str, invocation_id: str, *, tail_lines: int | None = None) -> bytes:
+        """What belongs to one invocation: the file, or its part of it when the container served several.
+
+        A part goes from the invocation's START line to its REPORT line; the first one begins with the file.
+
+        Raises:
+            NotFound: there is no such log file.
+        """
+        content = self.read(container_name)
+        starts = [found.start() for found in START_LINE.finditer(content)]
+        if len(starts) > 1:
+            own = content.find(f"START RequestId: {invocation_id} ".encode())
+            begin = 0 if own in (-1, starts[0]) else own
+            report = content.find(f"\nREPORT RequestId: {invocation_id}\t".encode(), begin)
+            end = content.find(b"\n", report + 1) + 1 if report >= 0 else 0
+            content = content[begin : end or len(content)]
+        if tail_lines is None:
+            return content
+        return b"".join(content.splitlines(keepends=True)[-tail_lines:])
+
     def follow(self, container_name: str, offset: int = 0) -> Iterator[bytes]:
         """The file from ``offset`` on, piece by piece, until whoever writes it has closed it.
 
@@ -297,16 +376,11 @@ class LogStore:
         name = _file_name(f"{function_name}-{version}")
         with self._folder() as folder:
             try:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(BUILDS, 0o750, dir_fd=folder)
-                builds = os.open(BUILDS, FOLDER, dir_fd=folder)
-                try:
+                with _subfolder(folder, BUILDS) as builds:
                     # A new file, not the old one emptied: who reads the old one reads it to its end.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=builds)
                     descriptor = os.open(name, NEW_FILE, 0o640, dir_fd=builds)
-                finally:
-                    os.close(builds)
             except OSError as error:
                 raise LogsUnavailable(f"The build log {BUILDS}/{name} cannot be created: {_reason(error)}.") from error
         return BuildLog(LogFile(descriptor, max_bytes=self._max_bytes))
@@ -314,7 +388,7 @@ class LogStore:
     def read_build(self, function_name: str, version: str) -> str | None:
         """What the newest build of this version said so far, or None when there was none."""
         try:
-            with self._opened(f"{function_name}-{version}", folder_name=BUILDS) as descriptor:
+            with self._opened(f"{function_name}-{version}", folder_names=(BUILDS,)) as descriptor:
                 return _read(descriptor, 0, os.fstat(descriptor).st_size).decode("utf-8", "replace")
         except NotFound:
             return None
@@ -361,20 +435,53 @@ class LogStore:
         finally:
             os.close(descriptor)
 
+    def _sync_folder(self) -> None:
+        """Bring the names in the folder to the disk."""
+        try:
+            with self._folder() as folder:
+                os.fsync(folder)
+        except LogsUnavailable as error:
+            raise OSError(str(error)) from error
+
     @contextlib.contextmanager
-    def _opened(self, name: str, *, folder_name: str = ".") -> Iterator[int]:
+    def _opened(self, name: str, *, folder_names: tuple[str, ...] = (".", READY)) -> Iterator[int]:
         """A log file for reading; NotFound for anything that is not a regular file of that name."""
         with contextlib.ExitStack() as stack:
             try:
-                folder = os.open(folder_name, FOLDER, dir_fd=stack.enter_context(self._folder()))
-                stack.callback(os.close, folder)
-                descriptor = os.open(_file_name(name), READ, dir_fd=folder)
+                descriptor = self._open_in(folder_names, _file_name(name))
                 stack.callback(os.close, descriptor)
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise FileNotFoundError
             except (OSError, ValueError) as error:
                 raise NotFound(f"There is no log of {name!r}.") from error
             yield descriptor
+
+    def _open_in(self, folder_names: tuple[str, ...], file_name: str) -> int:
+        """The file in the first of these folders that has it."""
+        with self._folder() as logs:
+            for folder_name in folder_names:
+                with contextlib.suppress(FileNotFoundError):
+                    folder = os.open(folder_name, FOLDER, dir_fd=logs)
+                    try:
+                        return os.open(file_name, READ, dir_fd=folder)
+                    finally:
+                        os.close(folder)
+        raise FileNotFoundError(file_name)
+
+
+@contextlib.contextmanager
+def _subfolder(folder: int, name: str) -> Iterator[int]:
+    """A folder of ours below ``folder``, made when it is missing."""
+    try:
+        descriptor = os.open(name, FOLDER, dir_fd=folder)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o750, dir_fd=folder)
+        descriptor = os.open(name, FOLDER, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _file_name(name: str) -> str:

@@ -23,7 +23,7 @@ class Metrics:
         )
         self._durations = Histogram(
             "smlops_invocation_duration_seconds",
-            "Time spent in each phase of an invocation: queue, build, start, run; total is all of them.",
+            "Time spent in each phase of an invocation: queue, build, create, start, init, run, result; total is all.",
             ("function", "phase"),
             buckets=DURATIONS,
             registry=registry,
@@ -41,6 +41,24 @@ class Metrics:
             "smlops_cold_starts_total",
             "Invocations whose container was made for them.",
             ("function",),
+            registry=registry,
+        )
+        self._starts = Counter(
+            "smlops_starts_total",
+            "Invocations that were handed to a container, by how that came to be: cold, warm, reused.",
+            ("function", "start"),
+            registry=registry,
+        )
+        self._environments = Gauge(
+            "smlops_warm_pool_containers",
+            "Execution environments, by state: ready, starting, busy.",
+            ("function", "state"),
+            registry=registry,
+        )
+        self._retired = Counter(
+            "smlops_warm_pool_retired_total",
+            "Environments that ended without having been used (again), by reason.",
+            ("function", "reason"),
             registry=registry,
         )
         self._oom_kills = Counter(
@@ -82,9 +100,19 @@ class Metrics:
         """So many invocations wait for a place."""
         self._queue_depth.labels(queue).set(depth)
 
-    def cold_start(self, function: str) -> None:
-        """A container was made for one invocation."""
-        self._cold_starts.labels(function).inc()
+    def started(self, function: str, start: str) -> None:
+        """An invocation was handed to a container; ``start`` is ``cold``, ``warm`` or ``reused``."""
+        self._starts.labels(function, start).inc()
+        if start == "cold":
+            self._cold_starts.labels(function).inc()
+
+    def set_environments(self, function: str, state: str, number: int) -> None:
+        """The function has so many environments in this state."""
+        self._environments.labels(function, state).set(number)
+
+    def retired(self, function: str, reason: str) -> None:
+        """An environment of the function ended without having been used (again)."""
+        self._retired.labels(function, reason).inc()
 
     def oom_kill(self, function: str) -> None:
         """A container of the function ran out of memory."""

@@ -1,54 +1,80 @@
-"""The execution environments: who may have one, in which order, and what becomes of it afterwards.
+"""The execution environments: which are ready, who gets one and in which order, and what becomes of it afterwards.
 
-Callers `enter` (and are refused at once when the house is full), `acquire` an environment when it is their turn, and
-`discard` it after its one invocation. Places are given strictly first come, first served; a function that has reached
-its own ``max_concurrency`` is passed over without losing its turn.
+Callers `enter` (and are refused at once when the house is full). Who finds an environment ready has it then and there;
+everybody else `wait`s, and the environment that becomes ready next goes to whoever of that function has waited longest.
+An environment that was used is discarded, and another is made in its place, off everybody's path.
 
-Nothing is kept warm: `acquire` starts a container for its caller, and a function's ``warm`` has no effect. Callers
-would not notice if `acquire` handed out environments that are ready already.
+The pool decides under one lock and works outside of it. Every event (a call, an environment that became ready, a place
+that became free) ends in the same two questions: who can be served now (`_serve`), and what must be made (`_plan`).
 """
 
 import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from function_runner.catalog import Catalog
+from function_runner.demand import Demand
 from function_runner.docker_engine import ContainerEngine, Image, ImageMissing
 from function_runner.docker_spec import container_spec, new_container_name, new_token
-from function_runner.errors import Busy, Draining, EngineUnavailable, InvocationFailed, QueueTimeout, RunnerError
+from function_runner.errors import (
+    Busy,
+    Draining,
+    EngineUnavailable,
+    InvocationFailed,
+    Killed,
+    LogsUnavailable,
+    QueueTimeout,
+    RunnerError,
+)
 from function_runner.execution_environment import Ending, EnvironmentState, ExecutionEnvironment, Facts
 from function_runner.function import Function
 from function_runner.images import Images
-from function_runner.invocation import Deadline, LogState, Start
-from function_runner.logs import LogFile, LogStore
+from function_runner.invocation import Deadline, LogState, ModelVersion, Start, Timings
+from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
+from function_runner.model_versions import ModelVersions
 from function_runner.settings import Settings
 
 log = logging.getLogger(__name__)
 
 DISCARD_WORKERS = 8
-IMAGE_ATTEMPTS = 2
+PREPARING_WORKERS = 32  # those that wait for images to be built; containers are started by as many as there are cores
+KEEPER_SECONDS = 1.0
 MEMORY_SAMPLE_SECONDS = 2.0
-# Weight of the newest invocation in the running mean that `Retry-After` is computed from.
-MEAN_WEIGHT = 0.2
 MAX_RETRY_AFTER_SECONDS = 300
+# An environment that is made in advance is not made from files that somebody is still saving.
+SOURCE_SETTLE_SECONDS = 2.0
+# A container that serves many takes the next caller in a moment; only who waits longer is worth another container.
+REUSE_PATIENCE_SECONDS = 0.1
+MAX_READY = 64  # each has a thread that copies its output (see MAX_CALLER_THREADS)
+MAX_BACK_OFF_SECONDS = 300.0
+HEALTHY_SECONDS = 30.0  # an environment that was ready for so long shows that the function can be kept ready
+LOG_TAIL_LINES = 20
+IMAGE_ATTEMPTS = 3
+
+PoolState = Literal["off", "ok", "broken", "no_memory"]
 
 
 @dataclass(frozen=True)
 class PoolStatistics:
     """How many environments (and waiting callers) one function has."""
 
-    warm: int  # ready ones that should be kept
+    warm: int  # ready ones that are to be kept, as the manifest says
+    target: int  # and right now, with the rate of calls taken into account
     ready: int
     starting: int
     busy: int
     waiting: int  # callers in the queue
+    state: PoolState  # off: none are kept; broken: they fail to start; no_memory: POOL_MEMORY does not allow more
+    problem: str | None = None
+    log_tail: tuple[str, ...] = ()  # last lines of the log of the one that failed
 
 
 @dataclass(frozen=True)
@@ -59,33 +85,45 @@ class PoolTotals:
     in_use: int
     waiting: int
     queue_limit: int
+    ready: int
+    memory_mb: int  # of all environments, by their limits
+    functions_memory_mb: int  # the most they may have
+    ready_memory_mb: int  # of those that are kept ready
+    pool_memory_mb: int  # the most those may have
 
 
-@dataclass
-class Acquired:
-    """An environment that is ready for its invocation, and what it took to get it."""
+@dataclass(frozen=True)
+class _Begun:
+    """Something is being made for the caller; the container's name, once it is known."""
 
-    environment: ExecutionEnvironment
-    start: Start
-    queue_ms: float
-    build_ms: float
-    start_ms: float
+    name: str | None
+
+
+class _Served:
+    """The caller has an environment."""
 
 
 @dataclass(eq=False)
 class Place:
-    """A caller's place: first in the queue, then among those who run. Given back exactly once.
+    """A caller's place: in the queue, then among those who run. Given back exactly once.
 
-    Use as a context manager. Leaving it gives the place back, unless an environment was acquired: then the place is
-    given back when that environment's container is gone, so that there are never more containers than places.
+    Use as a context manager. Leaving it gives back whatever was not given to `Pool.discard`.
     """
 
     pool: "Pool"
     function: Function
+    invocation_id: str
     entered_at: float = field(default_factory=time.monotonic)
-    granted: Future[None] = field(default_factory=Future)
     environment: ExecutionEnvironment | None = None
+    start: Start | None = None
+    need_not_wait: bool = False  # there was an environment for it when it came
+    served_at: float | None = None
+    build: tuple[float, float] | None = None  # begin and end of making its image
     log_state: LogState | None = None  # of a log that was closed before there was an environment
+    covered_by: Literal["nothing", "image", "container"] = "nothing"  # what is being made for it
+    is_running: bool = False  # counts among those who run
+    is_discarded: bool = False  # the pool takes care of the rest
+    messages: "SimpleQueue[_Begun | _Served | RunnerError]" = field(default_factory=SimpleQueue)
 
     def __enter__(self) -> Self:
         return self
@@ -93,8 +131,85 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.environment is None:
+        if not self.is_discarded:
             self.pool.leave(self)
+
+    @property
+    def timings(self) -> Timings:
+        """The phases until the environment was the caller's. Only what happened since it came counts as its wait."""
+        if self.served_at is None:
+            return Timings(queue_ms=_ms(time.monotonic() - self.entered_at))
+        build = create = start = init = 0.0
+        if self.start is Start.COLD:
+            build = self._waited(*self.build) if self.build else 0.0
+            if self.environment is not None:
+                made = self.environment.milestones
+                create = self._waited(made.begun, made.created)
+                start = self._waited(made.created, made.started)
+                init = self._waited(made.started, made.ready or self.served_at)
+        queue = max(0.0, self.served_at - self.entered_at - build - create - start - init)
+        return Timings(_ms(queue), _ms(build), _ms(create), _ms(start), _ms(init))
+
+    def _waited(self, begin: float | None, end: float | None) -> float:
+        if begin is None or end is None:
+            return 0.0
+        return max(0.0, end - max(begin, self.entered_at))
+
+
+@dataclass
+class _Trouble:
+    """Environments of a function fail before anybody can use them."""
+
+    failures: int
+    problem: str
+    log_tail: tuple[str, ...]
+    retry_at: float
+    log_name: str | None = None  # of the log that is kept until the next failure
+
+
+@dataclass
+class _Shelf:
+    """All that the pool knows of one function."""
+
+    function: Function
+    seen_at: float  # when this source was first seen
+    ready: "deque[ExecutionEnvironment]" = field(default_factory=deque)
+    starting: int = 0  # environments being made
+    demand: Demand = field(default_factory=Demand)
+    image: Image | None = None  # of this source
+    build: tuple[float, float] | None = None  # begin and end of making it
+    is_building: bool = False
+    images_missed: int = 0  # how often it was gone when a container was to be made of it
+    trouble: _Trouble | None = None
+    is_short_of_memory: bool = False
+
+    def turn_to(self, function: Function) -> list[ExecutionEnvironment]:
+        """The source has changed: returns the environments that are of no use any more."""
+        stale = list(self.ready)
+        self.ready.clear()
+        self.function, self.seen_at = function, time.monotonic()
+        self.image = self.build = self.trouble = None
+        self.images_missed = 0
+        return stale
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be done outside of the lock."""
+
+    builds: tuple[Function, ...] = ()
+    starts: tuple["_Start", ...] = ()
+    retired: tuple[tuple[ExecutionEnvironment, str], ...] = ()  # with the reason
+
+
+@dataclass(frozen=True)
+class _Start:
+    """One environment to make."""
+
+    name: str  # of its container
+    function: Function
+    image: Image
+    in_advance: bool  # nobody waits for it yet
 
 
 class Pool:
@@ -104,7 +219,9 @@ class Pool:
         self,
         settings: Settings,
         engine: ContainerEngine,
+        catalog: Catalog,
         images: Images,
+        models: ModelVersions,
         logs: LogStore,
         metrics: Metrics,
         *,
@@ -112,118 +229,159 @@ class Pool:
         instance: str,
         host_cpus: int,
     ) -> None:
-        """An empty pool.
+        """An empty pool. It serves at once, and keeps environments ready from `start` on.
 
         Args:
             runtime_address: where containers reach the runtime API.
             instance: this runner process; its containers carry it as a label.
-            host_cpus: cores of the machine.
+            host_cpus: cores of the machine; as many containers are started at the same time.
         """
         self._settings = settings
         self._engine = engine
+        self._catalog = catalog
         self._images = images
+        self._models = models
         self._logs = logs
         self._metrics = metrics
         self._runtime_address = runtime_address
         self._instance = instance
         self._host_cpus = host_cpus
         self._discards = ThreadPoolExecutor(DISCARD_WORKERS, thread_name_prefix="discard")
+        self._notes = ThreadPoolExecutor(1, thread_name_prefix="notes")
+        self._builders = ThreadPoolExecutor(PREPARING_WORKERS, thread_name_prefix="prepare")
+        self._starters = ThreadPoolExecutor(host_cpus, thread_name_prefix="start")
         self._lock = threading.Lock()
         # Guarded by the lock:
         self._queue: deque[Place] = deque()
         self._running: Counter[str] = Counter()  # places in use, by function
-        self._environments: dict[str, ExecutionEnvironment] = {}  # by token
-        self._mean_seconds = 1.0
+        self._running_long = 0  # of them, those of functions that may take long
+        self._shelves: dict[str, _Shelf] = {}
+        self._environments: dict[str, ExecutionEnvironment] = {}  # by token; until their containers are removed
+        self._starts: dict[str, _Start] = {}  # under way, by container name
         self._is_closed = False
         self._starts_nothing = False
         self._closed = threading.Event()
-        threading.Thread(target=self._sample_memory, name="memory", daemon=True).start()
+        self._attention = threading.Event()  # the keeper is to look now
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
 
     # --- for the invoker ----------------------------------------------------------------------------------------------
 
-    def enter(self, function: Function) -> Place:
-        """A place for one invocation: at once among the running, or at the end of the queue.
+    def enter(self, function: Function, invocation_id: str) -> Place:
+        """A place for one invocation: with an environment that was ready, or at the end of the queue.
 
         Raises:
             Busy: the queue is full; ``retry_after`` is the expected wait in seconds.
             Draining: the pool is closed.
+            LogsUnavailable: there is an environment, but its log cannot be put into its place.
         """
-        place = Place(self, function)
+        function = self._newest(function)
+        place = Place(self, function, invocation_id)
         with self._lock:
             if self._is_closed:
                 raise Draining
+            self._shelf(function).demand.note_call(place.entered_at)
             # It may be that nobody has to wait: then the queue is not used, whatever its limit.
             self._queue.append(place)
-            self._grant_places()
-            if not place.granted.done() and len(self._queue) > self._settings.queue_limit:
+            self._serve()
+            place.need_not_wait = place.environment is not None
+            if not place.need_not_wait and len(self._queue) > self._settings.queue_limit + self._free_places():
                 self._queue.remove(place)
-                waiting = len(self._queue)
-                wait = self._expected_wait(waiting + 1)
+                waiting, wait = len(self._queue), self._expected_wait(function)
+                is_refused = True
             else:
                 self._metrics.set_queue_depth(len(self._queue))
-                return place
-        raise Busy(
-            f"{self._settings.max_concurrency} invocations can run at once and {waiting} more are waiting, "
-            f"which is all the queue holds. Try again in about {wait} s.",
-            retry_after=wait,
-            function=function.name,
-        )
+                is_refused = False
+        if is_refused:
+            raise Busy(
+                f"{self._settings.max_concurrency} invocations can run at once and {waiting} more are waiting, "
+                f"which is all the queue holds. Try again in about {wait} s.",
+                retry_after=wait,
+                function=function.name,
+            )
+        if place.need_not_wait:
+            self._publish_log(place)
+        else:
+            self._supply()
+        return place
 
-    def acquire(self, place: Place, deadline: Deadline, announce: Callable[[str], None]) -> Acquired:
-        """Wait for the place's turn, then for an environment that is ready.
+    def wait(self, place: Place, deadline: Deadline, announce: Callable[[str | None], None]) -> None:
+        """Wait until the place has an environment that is ready, unless it `need_not_wait`.
 
         Args:
             deadline: of the whole invocation.
-            announce: gets the container's name before anything exists under it, so that it can be recorded.
+            announce: told when something is being made for the caller: an image (None), or a container, by its name
+                and before it exists.
 
         Raises:
             QueueTimeout, Draining: the turn did not come; nothing was started.
             RunnerError: the image could not be built or the container did not come up. ``members`` names the
                 container and its log file where there is one.
         """
-        self._await_turn(place, deadline.within(self._settings.queue_timeout))
-        turn_at = time.monotonic()
-        name = new_container_name(place.function.name)
-        announce(name)
-        try:
-            environment, build_seconds = self._start(place, name, deadline)
-        except RunnerError as error:
-            error.members = {**error.members, "container_name": name, "log_file": f"logs/{name}.log"}
-            raise
-        self._metrics.cold_start(place.function.name)
-        return Acquired(
-            environment,
-            Start.COLD,
-            queue_ms=(turn_at - place.entered_at) * 1000,
-            build_ms=build_seconds * 1000,
-            start_ms=(time.monotonic() - turn_at - build_seconds) * 1000,
-        )
+        patience = deadline.within(self._settings.queue_timeout)
+        while True:
+            try:
+                message = place.messages.get(timeout=patience.remaining)
+            except Empty:
+                if not self._gives_up(place, deadline):
+                    patience = deadline  # something is being made for it, and that has time limits of its own
+                    continue
+                raise QueueTimeout(
+                    f"No place became free for function {place.function.name!r} within "
+                    f"{time.monotonic() - place.entered_at:.0f} s; nothing was started.",
+                    retry_after=self.expected_wait(place.function),
+                    function=place.function.name,
+                ) from None
+            match message:
+                case _Begun():
+                    announce(message.name)
+                case _Served():
+                    self._publish_log(place)
+                    return
+                case RunnerError():
+                    self._explain_failure(place, message)
+                    raise message
 
-    def discard(self, place: Place, ending: Ending | None, invocation_id: str, record: Callable[[Facts], None]) -> None:
-        """Get rid of the place's environment in the background and then give the place back.
+    def discard(self, place: Place, ending: Ending, invocation_id: str, record: Callable[[Facts], None]) -> None:
+        """The invocation is over. Its environment is ended in the background, or goes on when it may serve others.
 
-        ``record`` gets the facts about the container before it is removed. Nothing happens when there is no
-        environment.
+        ``record`` gets the facts about the container and its log; before the container is removed.
         """
         environment = place.environment
         if environment is None:
             return
-        try:
-            self._discards.submit(self._discard, place, environment, ending, invocation_id, record)
-        except RuntimeError:  # closed: then here, so that nothing stays
-            self._discard(place, environment, ending, invocation_id, record)
+        place.is_discarded = True
+        if environment.may_serve_again and self._is_current(environment):
+            facts = environment.release(ending, invocation_id)
+            self._give_back(place)
+            self._in_background(self._notes, record, facts)
+        else:
+            self._in_background(self._discards, self._discard, place, environment, ending, invocation_id, record)
 
     def leave(self, place: Place) -> None:
-        """Give the place back, whether it was running or still waiting."""
+        """Give the place back, whether it was running or still waiting. What it had not used goes to others."""
         with self._lock:
             if place in self._queue:
                 self._queue.remove(place)
-            elif place.granted.done() and place.granted.exception() is None:
-                self._running[place.function.name] -= 1
-                seconds = time.monotonic() - place.entered_at
-                self._mean_seconds += MEAN_WEIGHT * (seconds - self._mean_seconds)
-            self._grant_places()
-            self._metrics.set_queue_depth(len(self._queue))
+            environment, place.environment = place.environment, None
+            is_good = environment is not None and environment.state is EnvironmentState.READY
+            if environment is not None and is_good:
+                self._shelf(place.function).ready.appendleft(environment)
+        if environment is not None and not is_good:
+            self._retire(environment, "unused")
+        self._give_back(place)
+
+    def position(self, invocation_id: str) -> int | None:
+        """The invocation's place in the queue, from 1; None when it does not wait."""
+        with self._lock:
+            for number, place in enumerate(self._queue, start=1):
+                if place.invocation_id == invocation_id:
+                    return number
+        return None
+
+    def expected_wait(self, function: Function) -> int:
+        """Whole seconds until a caller who comes now would be served, by what has been measured lately."""
+        with self._lock:
+            return self._expected_wait(function)
 
     # --- for the runtime API ------------------------------------------------------------------------------------------
 
@@ -240,20 +398,34 @@ class Pool:
 
     def statistics(self, function_name: str) -> PoolStatistics:
         """How many environments the function has, by state, and how many callers wait for one."""
+        now = time.monotonic()
         with self._lock:
-            states = Counter(
-                environment.state
-                for environment in self._environments.values()
-                if environment.function.name == function_name
-            )
+            shelf = self._shelves.get(function_name)
             waiting = sum(place.function.name == function_name for place in self._queue)
-        return PoolStatistics(
-            warm=0,
-            ready=0,  # an environment that was started for a caller is that caller's
-            starting=states[EnvironmentState.STARTING] + states[EnvironmentState.READY],
-            busy=states[EnvironmentState.BUSY],
-            waiting=waiting,
-        )
+            if shelf is None:
+                return PoolStatistics(0, 0, 0, 0, 0, waiting, "off")
+            warm, target, trouble = shelf.function.warm, shelf.demand.target(shelf.function, now), shelf.trouble
+            state: PoolState = "off" if warm == 0 else "no_memory" if shelf.is_short_of_memory else "ok"
+            problem: str | None = None
+            tail: tuple[str, ...] = ()
+            if state == "no_memory":
+                problem = (
+                    f"POOL_MEMORY ({self._settings.pool_memory} MB) does not allow {target} ready environments of "
+                    f"{shelf.function.memory_mb} MB beside the others; calls beyond the ready ones start cold."
+                )
+            if trouble is not None and warm > 0:
+                state, problem, tail = "broken", trouble.problem, trouble.log_tail
+            return PoolStatistics(
+                warm=warm,
+                target=target,
+                ready=len(shelf.ready),
+                starting=shelf.starting,
+                busy=self._running[function_name],
+                waiting=waiting,
+                state=state,
+                problem=problem,
+                log_tail=tail,
+            )
 
     def totals(self) -> dict[str, Any]:
         """The pool as a whole, for the status page."""
@@ -264,17 +436,28 @@ class Pool:
                     in_use=self._running.total(),
                     waiting=len(self._queue),
                     queue_limit=self._settings.queue_limit,
+                    ready=sum(len(shelf.ready) for shelf in self._shelves.values()),
+                    memory_mb=self._memory(),
+                    functions_memory_mb=self._settings.functions_memory,
+                    ready_memory_mb=self._ready_memory(),
+                    pool_memory_mb=self._settings.pool_memory,
                 )
             )
 
+    def start(self) -> None:
+        """Keep environments ready from now on."""
+        self._keeper.start()
+
+    def look(self) -> None:
+        """Something has changed outside (a model, a function): look now, not in a second."""
+        self._attention.set()
+
     def refuse(self) -> None:
-        """Let nobody in any more and send away who waits; what runs goes on."""
+        """Let nobody in any more and send away those for whom nothing is being made; what runs or starts goes on."""
         with self._lock:
             self._is_closed = True
-            waiting = list(self._queue)
-            self._queue.clear()
-        for place in waiting:
-            place.granted.set_exception(Draining())
+            for place in [place for place in self._queue if place.covered_by == "nothing"]:
+                self._fail(place, Draining(), None)
 
     def kill_all(self) -> None:
         """Start no more containers and end every one at once; their invocations fail."""
@@ -282,125 +465,583 @@ class Pool:
         with self._lock:
             self._starts_nothing = True
             environments = list(self._environments.values())
+            for place in list(self._queue):
+                self._fail(place, Draining(), None)
         for environment in environments:
             environment.kill()
 
     def close(self) -> None:
-        """Refuse, and return when every discarded environment is gone."""
+        """Refuse, and return when every environment that nobody uses is gone."""
         self.refuse()
-        self._discards.shutdown(wait=True)
         self._closed.set()
+        self._attention.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
+        self._builders.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            idle = [environment for shelf in self._shelves.values() for environment in shelf.ready]
+            for shelf in self._shelves.values():
+                shelf.ready.clear()
+        for environment in idle:
+            self._retire(environment, "closed")
+        self._starters.shutdown(wait=True, cancel_futures=True)
+        self._discards.shutdown(wait=True)
+        self._notes.shutdown(wait=True)
 
-    # --- inside -------------------------------------------------------------------------------------------------------
+    # --- deciding: critical sections, called with the lock held -------------------------------------------------------
 
-    def _sample_memory(self) -> None:
-        """Look at the memory of what runs, now and then, off everybody's path. Runs in its own thread."""
-        while not self._closed.wait(MEMORY_SAMPLE_SECONDS):
-            with self._lock:
-                environments = list(self._environments.values())
-            for environment in environments:
-                if environment.state is EnvironmentState.BUSY:
-                    environment.sample_memory()
+    def _shelf(self, function: Function) -> _Shelf:
+        shelf = self._shelves.get(function.name)
+        if shelf is None:
+            shelf = self._shelves[function.name] = _Shelf(function, time.monotonic())
+        return shelf
 
-    def _await_turn(self, place: Place, deadline: Deadline) -> None:
+    def _serve(self) -> None:
+        """Give what is ready to those who have waited longest.
+
+        A function at its own limit, or without a ready environment, is passed over; it keeps its turn.
+        """
+        for place in list(self._queue):
+            if self._free_places() <= 0:
+                return
+            if not self._may_run(place.function):
+                continue
+            environment = self._take_ready(self._shelf(place.function))
+            if environment is None:
+                continue
+            self._queue.remove(place)
+            self._count(place, +1)
+            place.environment = environment
+            place.start = self._start_of(environment, place)
+            self._note_end_of_wait(place)
+            place.messages.put(_Served())
+
+    def _take_ready(self, shelf: _Shelf) -> ExecutionEnvironment | None:
+        while shelf.ready:
+            environment = shelf.ready.popleft()
+            if environment.state is EnvironmentState.READY:
+                if shelf.trouble is not None and time.monotonic() - environment.idle_since > HEALTHY_SECONDS:
+                    shelf.trouble = None
+                return environment
+        return None
+
+    @staticmethod
+    def _start_of(environment: ExecutionEnvironment, place: Place) -> Start:
+        if environment.served:
+            return Start.REUSED
+        return Start.WARM if (environment.milestones.ready or 0) <= place.entered_at else Start.COLD
+
+    def _free_places(self) -> int:
+        return self._settings.max_concurrency - self._running.total()
+
+    def _may_run(self, function: Function, *, beside: int = 0, long_beside: int = 0) -> bool:
+        """Whether the function's own limits allow one more (``beside`` those that are about to run).
+
+        Functions that may take minutes leave one place to the others, where there is more than one.
+        """
+        limit = function.max_concurrency
+        if limit is not None and self._running[function.name] + beside >= limit:
+            return False
+        if not function.is_long:
+            return True
+        return self._running_long + long_beside < max(1, self._settings.max_concurrency - 1)
+
+    def _count(self, place: Place, change: int) -> None:
+        place.is_running = change > 0
+        self._running[place.function.name] += change
+        if place.function.is_long:
+            self._running_long += change
+
+    def _expected_wait(self, function: Function) -> int:
+        ahead = Counter(place.function.name for place in self._queue)
+        ahead[function.name] += 1
+        seconds = sum(self._seconds_each(self._shelves[name]) * count for name, count in ahead.items() if count)
+        return max(1, min(MAX_RETRY_AFTER_SECONDS, round(seconds)))
+
+    def _seconds_each(self, shelf: _Shelf) -> float:
+        """By how much one more invocation of this function puts off those behind it."""
+        running = shelf.demand.busy_seconds / self._settings.max_concurrency
+        if shelf.function.is_reused:
+            return running
+        return max(running, shelf.demand.start_seconds / self._host_cpus)
+
+    def _memory(self) -> int:
+        made = sum(environment.function.memory_mb for environment in self._environments.values())
+        named = {environment.name for environment in self._environments.values()}
+        return made + sum(start.function.memory_mb for name, start in self._starts.items() if name not in named)
+
+    def _ready_memory(self) -> int:
+        ready = sum(shelf.function.memory_mb * len(shelf.ready) for shelf in self._shelves.values())
+        return ready + sum(start.function.memory_mb for start in self._starts.values() if start.in_advance)
+
+    def _plan(self) -> _Plan:
+        """What must be made now: first for those who wait, in their order, then to keep enough ready."""
+        builds: list[Function] = []
+        starts: list[_Start] = []
+        retired: list[tuple[ExecutionEnvironment, str]] = []
+        if self._starts_nothing:
+            return _Plan()
+        spare = {name: shelf.starting for name, shelf in self._shelves.items()}  # starts that nobody counts on yet
+        for shelf in self._wanted_by_callers(spare):
+            self._plan_one(shelf, False, builds, starts, retired)
+        if not self._is_closed:
+            for shelf in self._wanted_in_advance(spare):
+                self._plan_one(shelf, True, builds, starts, retired)
+        return _Plan(tuple(builds), tuple(starts), tuple(retired))
+
+    def _wanted_by_callers(self, spare: dict[str, int]) -> Iterator[_Shelf]:
+        """A shelf for each waiting caller for whom nothing is being made yet, though there is a place for it."""
+        places = self._free_places()
+        about_to_run: Counter[str] = Counter()
+        long_about_to_run = 0
+        now = time.monotonic()
+        for place in self._queue:
+            name = place.function.name
+            if places <= 0:
+                return
+            if not self._may_run(place.function, beside=about_to_run[name], long_beside=long_about_to_run):
+                continue
+            about_to_run[name] += 1
+            long_about_to_run += place.function.is_long
+            places -= 1
+            shelf = self._shelf(place.function)
+            if spare.get(name, 0) > 0:
+                spare[name] -= 1
+            elif shelf.function.is_reused and self._another_will_do(shelf, now - place.entered_at):
+                self._attention.set()
+            else:
+                yield shelf
+
+    def _another_will_do(self, shelf: _Shelf, waited: float) -> bool:
+        """A container that serves others now will be free for this caller soon, or there may not be another one."""
+        living = self._living(shelf)
+        return living > 0 and (waited < REUSE_PATIENCE_SECONDS or living >= max(1, shelf.function.warm_max))
+
+    def _living(self, shelf: _Shelf) -> int:
+        """Containers of the function that have invocations left: ready, busy, or on their way from one to the other."""
+        return sum(
+            environment.function.name == shelf.function.name
+            and environment.state in (EnvironmentState.READY, EnvironmentState.BUSY)
+            and environment.served < shelf.function.invocations_per_container
+            for environment in self._environments.values()
+        )
+
+    def _wanted_in_advance(self, spare: dict[str, int]) -> Iterator[_Shelf]:
+        """A shelf for each environment that is missing, the emptiest shelf first: nobody is starved by a busy one."""
+        now = time.monotonic()
+
+        def missing(shelf: _Shelf) -> int:
+            have = self._living(shelf) if shelf.function.is_reused else len(shelf.ready)
+            return shelf.demand.target(shelf.function, now) - have - spare.get(shelf.function.name, 0)
+
+        without_room: set[str] = set()
+        while len(self._starts) < self._host_cpus and self._ready_and_coming() < MAX_READY:
+            candidates = [
+                shelf
+                for shelf in self._shelves.values()
+                if self._may_be_made_in_advance(shelf, now)
+                and shelf.function.name not in without_room
+                and missing(shelf) > 0
+            ]
+            if not candidates:
+                return
+            shelf = max(candidates, key=lambda shelf: missing(shelf) / max(1, shelf.demand.target(shelf.function, now)))
+            before = shelf.starting
+            yield shelf
+            if shelf.starting > before:
+                spare[shelf.function.name] = spare.get(shelf.function.name, 0) + 1
+            else:
+                without_room.add(shelf.function.name)
+
+    def _ready_and_coming(self) -> int:
+        return sum(len(shelf.ready) for shelf in self._shelves.values()) + len(self._starts)
+
+    @staticmethod
+    def _may_be_made_in_advance(shelf: _Shelf, now: float) -> bool:
+        return (
+            shelf.function.warm > 0
+            and not shelf.is_building
+            and (shelf.image is not None or now - shelf.seen_at >= SOURCE_SETTLE_SECONDS)
+            and (shelf.trouble is None or now >= shelf.trouble.retry_at)
+        )
+
+    def _plan_one(
+        self,
+        shelf: _Shelf,
+        in_advance: bool,
+        builds: list[Function],
+        starts: list[_Start],
+        retired: list[tuple[ExecutionEnvironment, str]],
+    ) -> None:
+        """Plan one more environment, or its image first; or nothing, when there is no room."""
+        if shelf.image is None:
+            if not shelf.is_building:
+                shelf.is_building = True
+                builds.append(shelf.function)
+            if not in_advance:
+                self._cover_with_image(shelf)
+            return
+        if len(self._starts) >= self._host_cpus:
+            return
+        if not self._has_room(shelf, in_advance):
+            if not in_advance and (victim := self._least_missed(shelf)) is not None:
+                retired.append((victim, "memory"))
+            return
+        start = _Start(new_container_name(shelf.function.name), shelf.function, shelf.image, in_advance)
+        shelf.starting += 1
+        self._starts[start.name] = start
+        starts.append(start)
+        if not in_advance:
+            self._cover_with_container(shelf, start.name)
+
+    def _has_room(self, shelf: _Shelf, in_advance: bool) -> bool:
+        needed, used = shelf.function.memory_mb, self._memory()
+        if in_advance:
+            fits = self._ready_memory() + needed <= self._settings.pool_memory
+            fits = fits and used + needed <= self._settings.functions_memory
+            shelf.is_short_of_memory = not fits
+            return fits
+        # The largest function runs as well, alone.
+        return used + needed <= self._settings.functions_memory or used == 0
+
+    def _least_missed(self, shelf: _Shelf) -> ExecutionEnvironment | None:
+        """A ready environment to give up, so that somebody who waits has room: taken off its shelf."""
+        others = [other for other in self._shelves.values() if other is not shelf and other.ready]
+        if not others:
+            return None
+        idlest = min(others, key=lambda other: other.demand.at)
+        return idlest.ready.popleft()
+
+    def _cover_with_image(self, shelf: _Shelf) -> None:
+        """Tell all who wait that the image they need is being made."""
+        for place in self._queue:
+            if place.function.name == shelf.function.name and place.covered_by == "nothing":
+                place.covered_by = "image"
+                place.messages.put(_Begun(None))
+
+    def _cover_with_container(self, shelf: _Shelf, name: str) -> None:
+        """Tell who waits longest that a container is being made for it."""
+        for place in self._queue:
+            if place.function.name == shelf.function.name and place.covered_by != "container":
+                place.covered_by = "container"
+                place.messages.put(_Begun(name))
+                return
+
+    def _fail(self, place: Place, error: RunnerError, environment: ExecutionEnvironment | None) -> None:
+        """What was made for the caller did not come about."""
+        self._queue.remove(place)
+        place.environment = environment
+        self._note_end_of_wait(place)
+        place.start = Start.COLD
+        place.messages.put(error)
+
+    def _note_end_of_wait(self, place: Place) -> None:
+        place.served_at = time.monotonic()
+        place.build = self._shelf(place.function).build
+
+    # --- doing: outside of the lock -----------------------------------------------------------------------------------
+
+    def _newest(self, function: Function) -> Function:
+        """The function as it is now: while one caller looked it up, another may have seen it change."""
+        shelf = self._shelves.get(function.name)
+        if shelf is not None and shelf.function.source_hash != function.source_hash:
+            function = self._catalog.get(function.name)
+            self._turn_to(function)
+        return function
+
+    def _turn_to(self, function: Function) -> None:
+        """Let go of everything that was made from an older source."""
+        with self._lock:
+            shelf = self._shelf(function)
+            if shelf.function.source_hash == function.source_hash:
+                return
+            stale = shelf.turn_to(function)
+        for environment in stale:
+            self._retire(environment, "source")
+
+    def _is_current(self, environment: ExecutionEnvironment) -> bool:
+        shelf = self._shelves.get(environment.function.name)
+        return shelf is not None and shelf.function.source_hash == environment.function.source_hash
+
+    def _supply(self) -> None:
+        """Make what is to be made."""
+        with self._lock:
+            plan = self._plan()
+        for environment, reason in plan.retired:
+            self._retire(environment, reason)
+        for function in plan.builds:
+            self._in_background(self._builders, self._prepare_image, function)
+        for start in plan.starts:
+            self._in_background(self._starters, self._make, start)
+
+    def _gives_up(self, place: Place, deadline: Deadline) -> bool:
+        """The caller's patience is over. False: a message is on its way, or something is being made for it."""
+        with self._lock:
+            if place not in self._queue:
+                return False
+            if place.covered_by != "nothing" and not deadline.has_passed:
+                return False
+            self._queue.remove(place)
+            return True
+
+    def _give_back(self, place: Place) -> None:
+        with self._lock:
+            if place.is_running:
+                self._count(place, -1)
+                if place.served_at is not None:
+                    self._shelf(place.function).demand.note_run(time.monotonic() - place.served_at)
+            self._serve()
+            self._metrics.set_queue_depth(len(self._queue))
+        self._supply()
+
+    def _publish_log(self, place: Place) -> None:
+        if place.environment is None:
+            return
         try:
-            place.granted.result(timeout=deadline.remaining)
-        except FutureTimeoutError:
-            raise QueueTimeout(
-                f"No place became free for function {place.function.name!r} within "
-                f"{time.monotonic() - place.entered_at:.0f} s; nothing was started.",
-                retry_after=self._expected_wait(1),
-                function=place.function.name,
-            ) from None
-
-    def _start(self, place: Place, name: str, deadline: Deadline) -> tuple[ExecutionEnvironment, float]:
-        """A ready environment under this name, and the seconds that getting its image took."""
-        log_file = self._logs.create(name)
-        try:
-            return self._start_logged(place, name, deadline, log_file)
-        except BaseException as error:
-            if place.environment is None:  # otherwise the environment closes its log when it is destroyed
-                if isinstance(error, RunnerError):
-                    self._explain(place.function, error, log_file)
-                place.log_state = log_file.close().state
+            self._logs.publish(place.environment.name)
+        except LogsUnavailable:
+            self.leave(place)
+            place.is_discarded = True
             raise
 
-    def _start_logged(
-        self, place: Place, name: str, deadline: Deadline, log_file: LogFile
-    ) -> tuple[ExecutionEnvironment, float]:
-        build_seconds = 0.0
-        for _ in range(IMAGE_ATTEMPTS):
-            before = time.monotonic()
-            image = self._images.ensure(place.function, deadline)
-            build_seconds += time.monotonic() - before
-            environment = self._prepare(place.function, image, name, log_file)
-            place.environment = environment  # from here on `discard` gives the place back
-            try:
-                environment.launch()
-            except ImageMissing:
-                # Removed by hand since we saw it: look again, which builds it.
-                self._images.forget(image)
-                with self._lock:
-                    del self._environments[environment.token]
-                place.environment = None
-                continue
-            environment.wait_ready(deadline.within(self._settings.init_timeout))
-            return environment, build_seconds
-        raise EngineUnavailable(f"Image {image.tag} disappears as soon as it is built.")
+    def _explain_failure(self, place: Place, error: RunnerError) -> None:
+        """Whoever gets the error learns where the log is; an invocation without a container gets a log of its own."""
+        if isinstance(error, Draining):
+            return
+        try:
+            name = self._log_of_failure(place, error)
+        except LogsUnavailable as unavailable:
+            log.warning("no log of a failure: %s", unavailable, extra={"action": "log_failed"})
+            return
+        error.members = {**error.members, "container_name": name, "log_file": f"logs/{name}.log"}
 
-    def _prepare(self, function: Function, image: Image, name: str, log_file: LogFile) -> ExecutionEnvironment:
-        token = new_token()
+    def _log_of_failure(self, place: Place, error: RunnerError) -> str:
+        """The name of the log that tells of the failure: the container's own, or one with the output of the build."""
+        if place.environment is not None:
+            self._logs.publish(place.environment.name)
+            return place.environment.name
+        name = new_container_name(place.function.name)
+        log_file = self._logs.create(name)
+        build_log = self._logs.read_build(place.function.name, place.function.version)
+        if isinstance(error, InvocationFailed) and build_log:
+            log_file.write(build_log.encode())
+        log_file.write_line(f"[{error.detail}]")
+        self._logs.publish(name)
+        place.log_state = log_file.close().state
+        return name
+
+    def _prepare_image(self, function: Function) -> None:
+        """Make the function's image, for all who wait for it."""
+        began = time.monotonic()
+        image, problem = None, None
+        try:
+            image = self._images.ensure(function, Deadline.after(self._settings.sync_wait_limit))
+        except RunnerError as error:
+            problem = error
+        with self._lock:
+            shelf = self._shelf(function)
+            shelf.is_building = False
+            if shelf.function.source_hash == function.source_hash:
+                if image is not None:
+                    shelf.image, shelf.build = image, (began, time.monotonic())
+                elif problem is not None:
+                    shelf.build = (began, time.monotonic())
+                    self._note_trouble(shelf, problem, ())
+                    for place in [place for place in self._queue if place.function.name == function.name]:
+                        self._fail(place, problem.again(), None)
+        self._supply()
+
+    def _make(self, start: _Start) -> None:
+        """Start one container and wait until it is ready."""
+        environment = None
+        try:
+            environment = self._new_environment(start)
+            environment.launch()
+            environment.wait_ready(Deadline.after(self._settings.init_timeout))
+        except ImageMissing:
+            self._image_is_gone(start, environment)
+        except RunnerError as error:
+            self._not_made(start, environment, error)
+        except Exception as error:  # an edge: nobody looks at what a worker raises, and a caller may be waiting
+            log.exception("start failed", extra={"action": "start_failed", "container": start.name})
+            self._not_made(start, environment, RunnerError(f"The container could not be started: {error!r}"))
+        else:
+            self._made(start, environment)
+        self._supply()
+
+    def _new_environment(self, start: _Start) -> ExecutionEnvironment:
+        function, token = start.function, new_token()
+        wanted = function.model_of(function.default_parameters)
+        model = self._models.resolve(*wanted) if wanted else None
         spec = container_spec(
             function,
             self._settings,
-            name=name,
+            name=start.name,
             token=token,
-            image=image.tag,
-            image_id=image.id,
+            image=start.image.tag,
+            image_id=start.image.id,
             runtime_address=self._runtime_address,
             instance=self._instance,
             host_cpus=self._host_cpus,
+            in_advance=start.in_advance,
+            model=model,
         )
-        environment = ExecutionEnvironment(function, image, spec, token=token, engine=self._engine, log_file=log_file)
+        environment = ExecutionEnvironment(
+            function,
+            start.image,
+            spec,
+            token=token,
+            engine=self._engine,
+            log_file=self._logs.create(start.name),
+            model=model,
+            on_change=self._changed,
+        )
         with self._lock:
             if self._starts_nothing:
+                self._logs.forget(start.name)
                 raise Draining(function=function.name)
             self._environments[token] = environment
         return environment
 
-    def _explain(self, function: Function, error: RunnerError, log_file: LogFile) -> None:
-        """An invocation that failed for want of an image has the build's output in its own log."""
-        build_log = self._logs.read_build(function.name, function.version)
-        if isinstance(error, InvocationFailed) and build_log:
-            log_file.write(build_log.encode())
-        log_file.write_line(f"[{error.detail}]")
+    def _made(self, start: _Start, environment: ExecutionEnvironment) -> None:
+        made = environment.milestones
+        with self._lock:
+            shelf = self._shelf(start.function)
+            self._has_ended(start, shelf)
+            shelf.images_missed = 0
+            if made.ready is not None:
+                shelf.demand.note_start(made.ready - made.begun)
+            is_stale = shelf.function.source_hash != start.function.source_hash
+            if not is_stale:
+                if shelf.trouble is not None and shelf.trouble.log_name is not None:
+                    shelf.trouble = None  # it failed to start, and now it did not
+                shelf.ready.append(environment)
+                self._serve()
+            is_idle = environment in shelf.ready
+        if is_stale:
+            self._retire(environment, "source")
+        if start.in_advance and not is_stale:
+            try:
+                environment.take_full_share()
+            except EngineUnavailable as error:
+                log.warning(
+                    "share not changed: %s", error, extra={"action": "share_failed", "container": environment.name}
+                )
+        if is_idle:
+            log.info(
+                "%s ready",
+                environment.function.name,
+                extra={"action": "ready", "function": environment.function.name, "container": environment.name},
+            )
 
-    def _grant_places(self) -> None:
-        """Give free places to those who have waited longest. Critical section: called with the lock held.
+    def _not_made(self, start: _Start, environment: ExecutionEnvironment | None, error: RunnerError) -> None:
+        """It did not start. Whoever waits longest learns why; if nobody does, the pool waits before it tries again."""
+        tail = self._log_tail(start.name)
+        with self._lock:
+            shelf = self._shelf(start.function)
+            self._has_ended(start, shelf)
+            waiting = next((place for place in self._queue if place.function.name == start.function.name), None)
+            old_log = shelf.trouble.log_name if shelf.trouble is not None else None
+            if shelf.function.source_hash == start.function.source_hash and not isinstance(error, Draining):
+                self._note_trouble(shelf, error, tail, start.name if waiting is None else None)
+            if waiting is not None:
+                self._fail(waiting, error.again(), environment)
+        if old_log is not None:
+            self._logs.forget(old_log)
+        if waiting is None and environment is not None:
+            self._retire(environment, "broken", keep_log=True)
 
-        A function at its own limit is passed over; it keeps its turn for when one of its own ends.
-        """
-        for place in list(self._queue):
-            if self._running.total() >= self._settings.max_concurrency:
+    def _note_trouble(
+        self, shelf: _Shelf, error: RunnerError, tail: tuple[str, ...], log_name: str | None = None
+    ) -> None:
+        """Critical section: called with the lock held."""
+        failures = shelf.trouble.failures + 1 if shelf.trouble is not None else 1
+        retry_at = time.monotonic() + min(MAX_BACK_OFF_SECONDS, 2.0**failures)
+        shelf.trouble = _Trouble(failures, error.detail, tail, retry_at, log_name)
+
+    def _image_is_gone(self, start: _Start, environment: ExecutionEnvironment | None) -> None:
+        """Removed by hand since we saw it: look again, which builds it."""
+        self._images.forget(start.image)
+        with self._lock:
+            shelf = self._shelf(start.function)
+            shelf.images_missed += 1
+            gone_again = shelf.images_missed >= IMAGE_ATTEMPTS
+            if shelf.image == start.image:
+                shelf.image = None
+        if gone_again:
+            error = EngineUnavailable(f"Image {start.image.tag} disappears as soon as it is built.")
+            self._not_made(start, environment, error)
+            return
+        with self._lock:
+            self._has_ended(start, shelf)
+            for place in self._queue:
+                if place.function.name == start.function.name:
+                    place.covered_by = "nothing"
+        if environment is not None:
+            self._retire(environment, "image")
+
+    def _has_ended(self, start: _Start, shelf: _Shelf) -> None:
+        """Critical section: called with the lock held."""
+        if self._starts.pop(start.name, None) is not None:
+            shelf.starting -= 1
+
+    def _log_tail(self, container_name: str) -> tuple[str, ...]:
+        try:
+            content = self._logs.read(container_name, tail_lines=LOG_TAIL_LINES, max_bytes=LOG_TAIL_LINES * 200)
+        except RunnerError:
+            return ()
+        return tuple(content.decode("utf-8", "replace").splitlines())
+
+    def _changed(self, environment: ExecutionEnvironment) -> None:
+        """An environment has become ready again, or ended while it was waiting. Called from its own threads."""
+        with self._lock:
+            shelf = self._shelf(environment.function)
+            if environment.state is EnvironmentState.READY:
+                shelf.ready.append(environment)
+                self._serve()
                 return
-            limit = place.function.max_concurrency
-            if limit is not None and self._running[place.function.name] >= limit:
-                continue
-            self._queue.remove(place)
-            self._running[place.function.name] += 1
-            place.granted.set_result(None)
-
-    def _expected_wait(self, position: int) -> int:
-        """Whole seconds until the caller at this position of the queue would get a place, by the recent mean."""
-        seconds = self._mean_seconds * position / self._settings.max_concurrency
-        return max(1, min(MAX_RETRY_AFTER_SECONDS, round(seconds)))
+            if environment not in shelf.ready:
+                return  # somebody has it, and will learn it
+            shelf.ready.remove(environment)
+            self._note_trouble(shelf, Killed(f"Container {environment.name} ended while it was waiting."), ())
+        self._retire(environment, "died")
 
     def _discard(
         self,
         place: Place,
         environment: ExecutionEnvironment,
-        ending: Ending | None,
+        ending: Ending,
         invocation_id: str,
+        record: Callable[[Facts], None],
+    ) -> None:
+        environment.stop()
+        self._give_back(place)
+        self._destroy(environment, ending, invocation_id, record)
+
+    def _retire(self, environment: ExecutionEnvironment, reason: str, *, keep_log: bool = False) -> None:
+        """End an environment that has no invocation."""
+        log.info(
+            "%s retired: %s",
+            environment.function.name,
+            reason,
+            extra={"action": "retired", "function": environment.function.name, "container": environment.name},
+        )
+        self._metrics.retired(environment.function.name, reason)
+
+        def end() -> None:
+            environment.stop()
+            self._destroy(environment, None, None, lambda _: None)
+            if not keep_log:
+                self._logs.forget(environment.name)
+            self._supply()
+
+        self._in_background(self._discards, end)
+
+    def _destroy(
+        self,
+        environment: ExecutionEnvironment,
+        ending: Ending | None,
+        invocation_id: str | None,
         record: Callable[[Facts], None],
     ) -> None:
         try:
@@ -413,4 +1054,109 @@ class Pool:
         finally:
             with self._lock:
                 self._environments.pop(environment.token, None)
-            self.leave(place)
+
+    @staticmethod
+    def _in_background(workers: ThreadPoolExecutor, work: Callable[..., None], *arguments: Any) -> None:
+        try:
+            workers.submit(work, *arguments)
+        except RuntimeError:  # closed: then here, so that nothing stays
+            work(*arguments)
+
+    # --- keeping ------------------------------------------------------------------------------------------------------
+
+    def _keep(self) -> None:
+        """Look now and then whether what is ready is what should be. Runs in its own thread."""
+        sampled_at = time.monotonic()
+        while not self._closed.is_set():
+            self._attention.clear()
+            try:
+                self._look_at_functions()
+                for environment, reason in self._superfluous():
+                    self._retire(environment, reason)
+                self._supply()
+                if time.monotonic() - sampled_at >= MEMORY_SAMPLE_SECONDS:
+                    sampled_at = time.monotonic()
+                    self._sample_memory()
+                self._count_environments()
+            except Exception:  # an edge: a bug in one round must not end all further ones
+                log.exception("keeper failed", extra={"action": "keeper_failed"})
+            if self._attention.wait(KEEPER_SECONDS):
+                self._closed.wait(REUSE_PATIENCE_SECONDS)
+
+    def _look_at_functions(self) -> None:
+        """Notice new, changed and removed functions without waiting for their next call."""
+        known = {entry.name: entry.function for entry in self._catalog.list()}
+        for function in known.values():
+            if function is not None and (function.warm > 0 or function.name in self._shelves):
+                self._turn_to(function)
+        with self._lock:
+            gone = [shelf for name, shelf in self._shelves.items() if known.get(name) is None]
+            waited_for = {place.function.name for place in self._queue}
+            stale = [environment for shelf in gone for environment in shelf.ready]
+            for shelf in gone:
+                shelf.ready.clear()
+                if not shelf.starting and not shelf.is_building and shelf.function.name not in waited_for:
+                    del self._shelves[shelf.function.name]
+        for environment in stale:
+            self._retire(environment, "source")
+
+    def _superfluous(self) -> list[tuple[ExecutionEnvironment, str]]:
+        """The ready environments that should not be (any more), taken off their shelves, with the reason."""
+        now = time.monotonic()
+        with self._lock:
+            shelves = list(self._shelves.values())
+        newest = {shelf.function.name: self._newest_model(shelf.function) for shelf in shelves}
+        found: list[tuple[ExecutionEnvironment, str]] = []
+        with self._lock:
+            for shelf in shelves:
+                keep = shelf.demand.target(shelf.function, now)
+                for environment in list(shelf.ready):
+                    reason = self._reason_to_retire(environment, shelf, newest[shelf.function.name], keep, now)
+                    if reason is not None:
+                        shelf.ready.remove(environment)
+                        found.append((environment, reason))
+        return found
+
+    @staticmethod
+    def _reason_to_retire(
+        environment: ExecutionEnvironment, shelf: _Shelf, model: ModelVersion | None, keep: int, now: float
+    ) -> str | None:
+        made = environment.milestones
+        idle = now - environment.idle_since
+        if environment.state is not EnvironmentState.READY:
+            return "died"
+        if model is not None and environment.model != model:
+            return "model"
+        if made.ready is not None and now - made.ready > shelf.function.warm_max_age:
+            return "age"
+        if len(shelf.ready) > keep:
+            if not shelf.function.is_reused:
+                return "surplus"
+            if idle > shelf.function.max_idle:
+                return "idle"
+        return None
+
+    def _newest_model(self, function: Function) -> ModelVersion | None:
+        """The model version that a new environment would load in advance, as far as that is known."""
+        wanted = function.model_of(function.default_parameters) if function.warm > 0 else None
+        return self._models.remembered(*wanted) if wanted else None
+
+    def _sample_memory(self) -> None:
+        """Look at the memory of what runs, off everybody's path."""
+        with self._lock:
+            environments = list(self._environments.values())
+        for environment in environments:
+            if environment.state is EnvironmentState.BUSY:
+                environment.sample_memory()
+
+    def _count_environments(self) -> None:
+        with self._lock:
+            names = list(self._shelves)
+        for name in names:
+            counted = self.statistics(name)
+            for state, number in (("ready", counted.ready), ("starting", counted.starting), ("busy", counted.busy)):
+                self._metrics.set_environments(name, state, number)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

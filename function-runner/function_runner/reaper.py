@@ -38,6 +38,7 @@ class Reaper:
         """Close what the previous runner left open, then go on in the background until `stop`."""
         self.close_open_records()
         self.finish_logs()
+        self._logs.forget_all()
         self._thread.start()
 
     def stop(self) -> None:

@@ -41,6 +41,7 @@ MAX_HEADER_BYTES = MEBIBYTE + 64 * 1024
 MAX_HEADERS = 64
 # A container needs two: its native client's, and its Python client's for an error while loading.
 MAX_CONNECTIONS_PER_ADDRESS = 8
+FUNCTION_ARN = "arn:aws:lambda:local:000000000000:function"
 MAX_REFUSALS_NOTED = 20  # a minute
 
 _ANSWER = re.compile(VERSION + r"/runtime/invocation/([^/]+)/(response|error)")
@@ -90,6 +91,7 @@ class RuntimeApi:
             loop=self._loop,
             logger=_server_log(),
             access_log=None,
+            handler_cancellation=True,  # so that a container that hangs up while it waits is noticed
             keepalive_timeout=3600,
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
@@ -216,21 +218,25 @@ async def _next(environment: ExecutionEnvironment) -> web.Response:
         waiting = environment.ask_for_work()
     except ProtocolViolation as error:
         return _refuse(403, "InvalidStateTransition", str(error))
-    # Shielded: whatever ends this request must not cancel the future under the invoker's hands.
-    work = await asyncio.shield(asyncio.wrap_future(waiting))
+    try:
+        # Shielded: whatever ends this request must not cancel the future under the invoker's hands.
+        work = await asyncio.shield(asyncio.wrap_future(waiting))
+    except asyncio.CancelledError:
+        # The process hung up, so it is ending; nobody should be sent to it any more.
+        environment.lose_connection()
+        raise
     if work is None:
         return _refuse(410, "Gone", "This execution environment is over.")
-    return web.Response(
-        body=work.event,
-        content_type="application/json",
-        headers={
-            "Lambda-Runtime-Aws-Request-Id": work.invocation_id,
-            "Lambda-Runtime-Deadline-Ms": str(work.deadline_ms),
-            "Lambda-Runtime-Invoked-Function-Arn": (
-                f"arn:aws:lambda:local:000000000000:function:{environment.function.name}"
-            ),
-        },
-    )
+    headers = {
+        "Lambda-Runtime-Aws-Request-Id": work.invocation_id,
+        "Lambda-Runtime-Deadline-Ms": str(work.deadline_ms),
+        "Lambda-Runtime-Invoked-Function-Arn": f"{FUNCTION_ARN}:{environment.function.name}",
+    }
+    if work.model is not None:
+        # AWS's place for what a caller knows beside the event; the handler finds it at context.client_context.custom.
+        model = {"name": work.model.name, "version": work.model.version}
+        headers["Lambda-Runtime-Client-Context"] = json.dumps({"custom": {"model": model}})
+    return web.Response(body=work.event, content_type="application/json", headers=headers)
 
 
 async def _patiently(known: Future[str]) -> str | None:

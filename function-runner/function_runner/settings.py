@@ -22,10 +22,26 @@ KILL_GRACE_SECONDS = 5.0
 MAX_CALLER_THREADS = 896
 
 
+# What the services and the machine itself need; the rest is for functions.
+HOUSE_MB = 1536
+
+
+def _machine_mb() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MEBIBYTE
+
+
 def _as_many_as_fit() -> int:
     """Twice the cores, so that waiting for others wastes none, but at most one for each GiB of the machine's memory."""
-    gibibytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1024**3
-    return max(2, min(2 * (os.cpu_count() or 1), round(gibibytes)))
+    return max(2, min(2 * (os.cpu_count() or 1), round(_machine_mb() / 1024)))
+
+
+def _what_is_left() -> int:
+    """The machine's memory without what the house needs, but always enough for one container of some size."""
+    return max(1024, _machine_mb() - HOUSE_MB)
+
+
+def _half_of_what_is_left() -> int:
+    return _what_is_left() // 2
 
 
 class Settings(BaseModel):
@@ -72,6 +88,10 @@ class Settings(BaseModel):
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(default_factory=_as_many_as_fit)
     queue_limit: Annotated[int, Field(ge=0, le=100_000)] = 100
     queue_timeout: Annotated[float, Field(gt=0, le=3600)] = 300.0
+
+    # How much memory, in MB, counted by the containers' limits: of all function containers, and of those that wait
+    functions_memory: Annotated[int, Field(ge=64)] = Field(default_factory=_what_is_left)
+    pool_memory: Annotated[int, Field(ge=0)] = Field(default_factory=_half_of_what_is_left)
 
     # Shutting down: how long running invocations may go on after SIGTERM,
     # and are then killed. It must leave time to clean up before the container itself is killed (stop_grace_period).

@@ -61,7 +61,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import TypeDecorator
 
 from function_runner.errors import FieldError, InvalidRequest, SettingsError, StoreUnavailable
-from function_runner.invocation import Invocation, LogState, Start, Status, Timings, utc_now
+from function_runner.invocation import HandOver, Invocation, LogState, Start, Status, Timings, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -315,8 +315,13 @@ class Store:
             if connection.execute(beat).rowcount == 0:
                 connection.execute(insert(owners).values(owner=self.owner, beat=1, seen_at=utc_now()))
 
-    def start(self, invocation: Invocation) -> Invocation:
-        """Accept an invocation: when this returns, its row is on disk. Returns it as stored, with its sequence."""
+    def start(self, invocation: Invocation, *, hand_over: HandOver | None = None) -> Invocation:
+        """Accept an invocation: when this returns, its row is on disk. Returns it as stored, with its sequence.
+
+        Args:
+            hand_over: a container was waiting for it. Then the row is ``running`` already when it reaches the disk,
+                as `mark_running` would make it, with one commit for both.
+        """
         values = {
             "id": invocation.id,
             "function": invocation.function,
@@ -331,65 +336,53 @@ class Store:
         with self._writing() as connection:
             accepted = connection.execute(insert(invocations).values(values))
             connection.execute(insert(invocation_facts).values(invocation_id=invocation.id))
+            if hand_over is not None:
+                connection.execute(self._hand_over(invocation.id, hand_over))
         key = accepted.inserted_primary_key
-        return replace(invocation, status=Status.QUEUED, attempt=1, sequence=key[0] if key else None)
+        stored = replace(invocation, status=Status.QUEUED, attempt=1, sequence=key[0] if key else None)
+        return stored if hand_over is None else hand_over.of(stored)
 
-    def mark_starting(self, invocation_id: str, *, container_name: str) -> bool:
-        """A container of this name is about to be made for the invocation; another name is another attempt.
+    def mark_starting(self, invocation_id: str, *, container_name: str | None) -> bool:
+        """A container is being made for the invocation, under this name if it is known yet.
+
+        Another name than before is another attempt.
 
         Returns False when the invocation is past that (running or ended) or unknown: then make no container.
         """
-        renamed = invocations.c.container_name != container_name  # NULL, thus false, for the first container
+        values: dict[str, Any] = {"status": Status.STARTING, "owner": self.owner, "fence": invocations.c.fence + 1}
+        if container_name is not None:
+            renamed = invocations.c.container_name != container_name  # NULL, thus false, for the first container
+            values |= {
+                "container_name": container_name,
+                "attempt": case((renamed, invocations.c.attempt + 1), else_=invocations.c.attempt),
+            }
         change = (
             update(invocations)
             .where(invocations.c.id == invocation_id, invocations.c.status.in_((Status.QUEUED, Status.STARTING)))
-            .values(
-                status=Status.STARTING,
-                container_name=container_name,
-                attempt=case((renamed, invocations.c.attempt + 1), else_=invocations.c.attempt),
-                owner=self.owner,
-                fence=invocations.c.fence + 1,
-            )
+            .values(values)
         )
         with self._writing() as connection:
             return connection.execute(change).rowcount == 1
 
-    def mark_running(
-        self,
-        invocation_id: str,
-        *,
-        container_name: str,
-        start: Start,
-        source_hash: str | None,
-        image_tag: str | None,
-        image_id: str | None,
-        base_image_id: str | None,
-        memory_limit_mb: int | None,
-        started_at: datetime,
-    ) -> bool:
+    def mark_running(self, invocation_id: str, hand_over: HandOver) -> bool:
         """The invocation is about to be handed to this container. Call it before the first byte goes out.
 
         Returns False when it is running already, ended or unknown: then hand nothing over.
         """
-        change = (
+        with self._writing() as connection:
+            return connection.execute(self._hand_over(invocation_id, hand_over)).rowcount == 1
+
+    def _hand_over(self, invocation_id: str, hand_over: HandOver) -> Update:
+        return (
             update(invocations)
             .where(invocations.c.id == invocation_id, invocations.c.status.in_((Status.QUEUED, Status.STARTING)))
             .values(
                 status=Status.RUNNING,
                 delivered=invocations.c.delivered + 1,
                 owner=self.owner,
-                container_name=container_name,
-                start=start,
-                source_hash=source_hash,
-                image_tag=image_tag,
-                image_id=image_id,
-                base_image_id=base_image_id,
-                memory_limit_mb=memory_limit_mb,
-                started_at=started_at,
+                **{field.name: getattr(hand_over, field.name) for field in fields(HandOver)},
             )
         )
-        with self._writing() as connection:
-            return connection.execute(change).rowcount == 1
 
     def finish(
         self,
@@ -401,12 +394,14 @@ class Store:
         result: Any = None,
         error: Mapping[str, Any] | None = None,
         mlflow: Mapping[str, Any] | None = None,
+        container_name: str | None = None,
         exit_code: int | None = None,
         oom_killed: bool | None = None,
     ) -> bool:
         """End an invocation. A database that is locked or full is tried again for half a minute.
 
-        Of ``mlflow`` the keys in `MLFLOW_COLUMNS` are kept, as text; leave out what is None.
+        Of ``mlflow`` the keys in `MLFLOW_COLUMNS` are kept, as text; leave out what is None. ``container_name`` is
+        the container that the end is about, when the row does not name it yet.
 
         Returns True when this call ended it, and False when it had ended before (the first one wins, nothing is
         changed), is unknown, or succeeded without ever having been handed over.
@@ -414,6 +409,8 @@ class Store:
         if not status.is_terminal:
             raise ValueError(f"{status} is not an end")
         values: dict[str, Any] = {"status": status, "finished_at": finished_at, "error": error}
+        if container_name is not None:
+            values["container_name"] = container_name
         values |= {field.name: getattr(timings, field.name) for field in fields(Timings)}
         values |= {column: str(mlflow[key]) for key, column in MLFLOW_COLUMNS.items() if mlflow and key in mlflow}
         if status is Status.SUCCEEDED:

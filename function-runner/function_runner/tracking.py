@@ -68,14 +68,15 @@ class Tracking:
         models = [self._model(model) for model in page.get("registered_models", ())]
         return {"models": models, "next_page_token": page.get("next_page_token") or None}
 
-    def model(self, name: str) -> Json:
-        """One registered model.
+    def model(self, name: str, *, within: float = READ_SECONDS) -> Json:
+        """One registered model; ``within`` so many seconds.
 
         Raises:
             ModelNotFound: there is none of this name; the message names those that exist.
         """
         try:
-            return self._model(self._get("registered-models/get", name=name)["registered_model"])
+            found = self._call("GET", "registered-models/get", within=within, params={"name": name})
+            return self._model(found["registered_model"])
         except _Refused as error:
             raise ModelNotFound(f"There is no model {_shown(name)}. {self._existing_models()}") from error
 
@@ -297,8 +298,8 @@ class Tracking:
         _check_page_token(body.get("page_token"))
         return self._call("POST", path, json={key: value for key, value in body.items() if value is not None})
 
-    def _call(self, method: str, path: str, **request: Any) -> Json:
-        response = self._request(method, f"/api/2.0/mlflow/{path}", READ_SECONDS, **request)
+    def _call(self, method: str, path: str, *, within: float = READ_SECONDS, **request: Any) -> Json:
+        response = self._request(method, f"/api/2.0/mlflow/{path}", within, **request)
         try:
             answer = response.json()
         except requests.JSONDecodeError:
@@ -321,7 +322,11 @@ class Tracking:
     def _request(self, method: str, path: str, seconds: float, **request: Any) -> requests.Response:
         def send() -> requests.Response:
             return self._session.request(
-                method, self._base + path, timeout=(CONNECT_SECONDS, seconds), allow_redirects=False, **request
+                method,
+                self._base + path,
+                timeout=(min(CONNECT_SECONDS, seconds), seconds),
+                allow_redirects=False,
+                **request,
             )
 
         try:

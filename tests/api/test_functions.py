@@ -23,8 +23,22 @@ ECHO = {
         "cpus": 1.0,
         "max_concurrency": None,
         "invocations_per_container": 1,
+        "warm": 0,
+        "warm_max": 0,
+        "warm_max_age": 3600.0,
+        "max_idle": 300.0,
     },
-    "pool": {"warm": 0, "ready": 0, "starting": 1, "busy": 2, "waiting": 3},
+    "pool": {
+        "warm": 1,
+        "target": 2,
+        "ready": 0,
+        "starting": 1,
+        "busy": 2,
+        "waiting": 3,
+        "state": "ok",
+        "problem": None,
+        "log_tail": [],
+    },
     "examples": [{"name": "Hello", "parameters": {"word": "it's hello"}}],
 }
 

@@ -41,7 +41,16 @@ class TestRecord:
             "container_name": "echo-0123456789ab",
             "log_file": "logs/echo-0123456789ab.log",
             "start": "cold",
-            "timings": {"queue_ms": 0.1, "build_ms": 0.0, "start_ms": 400.0, "run_ms": 50.0, "total_ms": 450.1},
+            "timings": {
+                "queue_ms": 0.1,
+                "build_ms": 0.0,
+                "create_ms": 9.0,
+                "start_ms": 91.0,
+                "init_ms": 300.0,
+                "run_ms": 50.0,
+                "result_ms": 1.0,
+                "total_ms": 451.1,
+            },
             "result": "done",
             "parameters": {"word": "hello", "times": 1},
             "created_at": "2026-01-31T12:34:56.789Z",
@@ -62,6 +71,7 @@ class TestRecord:
             "source_hash": "a" * 64,
             "log_state": None,
             "mlflow": None,
+            "queue_position": None,
         }
 
     def test_one_that_just_began_has_little_to_say(self, client, services):

@@ -32,7 +32,16 @@ def test_it_works(client, services):
         "container_name": "echo-0123456789ab",
         "log_file": "logs/echo-0123456789ab.log",
         "start": "cold",
-        "timings": {"queue_ms": 0.1, "build_ms": 0.0, "start_ms": 400.0, "run_ms": 50.0, "total_ms": 450.1},
+        "timings": {
+            "queue_ms": 0.1,
+            "build_ms": 0.0,
+            "create_ms": 9.0,
+            "start_ms": 91.0,
+            "init_ms": 300.0,
+            "run_ms": 50.0,
+            "result_ms": 1.0,
+            "total_ms": 451.1,
+        },
         "result": {"said": ["hello", None, 1.5]},
     }
 

@@ -9,8 +9,21 @@ from typing import Any
 
 import pytest
 
-from function_runner.invocation import Invocation, Start, Status, Timings, new_invocation_id, utc_now
+from function_runner.invocation import HandOver, Invocation, Start, Status, Timings, new_invocation_id, utc_now
 from function_runner.store import Store
+
+
+def hand_over(container_name: str = "echo-1", start: Start = Start.COLD) -> HandOver:
+    return HandOver(
+        container_name=container_name,
+        start=start,
+        started_at=utc_now(),
+        source_hash="5" * 64,
+        image_tag="smlops/function-echo:555555555555",
+        image_id="sha256:1",
+        base_image_id="sha256:0",
+        memory_limit_mb=512,
+    )
 
 
 class Record:
@@ -33,17 +46,7 @@ class Record:
         return self.store.start(invocation).id
 
     def mark_running(self, invocation_id: str, container_name: str = "echo-1", start: Start = Start.COLD) -> bool:
-        return self.store.mark_running(
-            invocation_id,
-            container_name=container_name,
-            start=start,
-            source_hash="5" * 64,
-            image_tag="smlops/function-echo:555555555555",
-            image_id="sha256:1",
-            base_image_id="sha256:0",
-            memory_limit_mb=512,
-            started_at=utc_now(),
-        )
+        return self.store.mark_running(invocation_id, hand_over(container_name, start))
 
     def finish(self, invocation_id: str, status: Status = Status.SUCCEEDED, **outcome: Any) -> bool:
         return self.store.finish(

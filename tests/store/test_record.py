@@ -10,7 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from function_runner.errors import SettingsError
-from function_runner.invocation import Invocation, LogState, Start, Status, Timings, new_invocation_id, utc_now
+from function_runner.invocation import (
+    HandOver,
+    Invocation,
+    LogState,
+    Start,
+    Status,
+    Timings,
+    new_invocation_id,
+    utc_now,
+)
 from function_runner.store import Store
 
 ENDS = [status for status in Status if status.is_terminal]
@@ -40,14 +49,16 @@ def test_it_works(record):
     started_at = utc_now()
     assert record.store.mark_running(
         accepted.id,
-        container_name="train-0123456789ab",
-        start=Start.COLD,
-        source_hash="5" * 64,
-        image_tag="smlops/function-train:555555555555",
-        image_id="sha256:1",
-        base_image_id="sha256:0",
-        memory_limit_mb=512,
-        started_at=started_at,
+        HandOver(
+            container_name="train-0123456789ab",
+            start=Start.COLD,
+            source_hash="5" * 64,
+            image_tag="smlops/function-train:555555555555",
+            image_id="sha256:1",
+            base_image_id="sha256:0",
+            memory_limit_mb=512,
+            started_at=started_at,
+        ),
     )
     finished_at = utc_now()
     timings = Timings(queue_ms=0.1, build_ms=None, start_ms=250.5, run_ms=1000.25, total_ms=1251.0)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from function_runner.invocation import Invocation, Start, Status, Timings, new_invocation_id, utc_now
+from function_runner.invocation import HandOver, Invocation, Start, Status, Timings, new_invocation_id, utc_now
 from function_runner.store import Store
 
 ENDS = [status for status in Status if status.is_terminal]
@@ -73,14 +73,16 @@ class TheRecord(RuleBasedStateMachine):
         allowed = RANK[expected.status] < RANK[Status.RUNNING]
         assert allowed == self.runners[runner].mark_running(
             invocation_id,
-            container_name=container,
-            start=start,
-            source_hash=None,
-            image_tag=None,
-            image_id=None,
-            base_image_id=None,
-            memory_limit_mb=None,
-            started_at=utc_now(),
+            HandOver(
+                container_name=container,
+                start=start,
+                source_hash=None,
+                image_tag=None,
+                image_id=None,
+                base_image_id=None,
+                memory_limit_mb=None,
+                started_at=utc_now(),
+            ),
         )
         if allowed:
             expected.status, expected.container_name = Status.RUNNING, container

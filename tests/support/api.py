@@ -4,7 +4,7 @@ import json
 import shutil
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
 from function_runner.errors import InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
 from function_runner.invocation import Invocation, Start, Status, Timings, new_invocation_id
-from function_runner.pool import PoolStatistics
+from function_runner.pool import PoolStatistics, PoolTotals
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
 IMAGE = Image(tag="smlops/function-echo:0123456789ab", id="sha256:1", base_id="sha256:2", size_bytes=7, built_at=NOW)
@@ -132,10 +132,25 @@ class Pool:
     """Always the same numbers."""
 
     def statistics(self, function_name: str) -> PoolStatistics:
-        return PoolStatistics(warm=0, ready=0, starting=1, busy=2, waiting=3)
+        return PoolStatistics(warm=1, target=2, ready=0, starting=1, busy=2, waiting=3, state="ok")
 
     def totals(self) -> dict[str, Any]:
-        return {"max_concurrency": 4, "in_use": 2, "waiting": 3, "queue_limit": 100}
+        return asdict(
+            PoolTotals(
+                max_concurrency=4,
+                in_use=2,
+                waiting=3,
+                queue_limit=100,
+                ready=1,
+                memory_mb=1536,
+                functions_memory_mb=4096,
+                ready_memory_mb=512,
+                pool_memory_mb=2048,
+            )
+        )
+
+    def position(self, invocation_id: str) -> int | None:
+        return 2
 
 
 @dataclass
@@ -280,7 +295,7 @@ def finished(**changes: Any) -> Invocation:
         finished_at=NOW + timedelta(milliseconds=450),
         container_name="echo-0123456789ab",
         start=Start.COLD,
-        timings=Timings(queue_ms=0.1, build_ms=0.0, start_ms=400.0, run_ms=50.0, total_ms=450.1),
+        timings=Timings(0.1, 0.0, 9.0, 91.0, 300.0, 50.0, 1.0, 451.1),
         result="done",
         source_hash="a" * 64,
         image_tag=IMAGE.tag,

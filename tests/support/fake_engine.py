@@ -216,6 +216,12 @@ class FakeEngine:
         container = self._containers.get(container_id)
         return 12.5 if container is not None and container.state == "running" else None
 
+    def set_cpu_shares(self, container_id: str, shares: int) -> None:
+        self._called("set_cpu_shares")
+        container = self._containers.get(container_id)
+        if container is not None:
+            container.spec.config["HostConfig"]["CpuShares"] = shares
+
     def output(self, container_id: str) -> bytes:
         self._called("output")
         container = self._containers.get(container_id)
@@ -300,8 +306,14 @@ class _LostRuntimeApi(Exception):
 
 
 @dataclass(frozen=True)
+class _ClientContext:
+    custom: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
 class _Context:
     aws_request_id: str
+    client_context: _ClientContext | None
 
 
 def _serve(container: FakeContainer) -> None:
@@ -316,9 +328,10 @@ def _serve(container: FakeContainer) -> None:
         api.post("/runtime/init/error", _report(error))
         raise SystemExit(1) from error
     while not container.killed.is_set():
-        invocation_id, event = api.next()
+        context, event = api.next()
+        invocation_id = context.aws_request_id
         try:
-            body = json.dumps(handler(event, _Context(invocation_id))).encode()
+            body = json.dumps(handler(event, context)).encode()
         except (MemoryError, SystemExit):
             raise
         except Exception as error:  # noqa: BLE001 - whatever the code raises is reported, as the real client does
@@ -335,9 +348,11 @@ class _Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", int(port))
         container.connection = self._connection
 
-    def next(self) -> tuple[str, Any]:
+    def next(self) -> tuple[_Context, Any]:
         headers, body = self._request("GET", "/runtime/invocation/next")
-        return headers["Lambda-Runtime-Aws-Request-Id"], json.loads(body)
+        sent = headers.get("Lambda-Runtime-Client-Context")
+        client_context = _ClientContext(json.loads(sent).get("custom")) if sent else None
+        return _Context(headers["Lambda-Runtime-Aws-Request-Id"], client_context), json.loads(body)
 
     def post(self, path: str, body: bytes) -> None:
         self._request("POST", path, body)

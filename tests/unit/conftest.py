@@ -1,18 +1,20 @@
 """A whole runner on the fake engine: real store, logs, pool and runtime API; only the containers are made up."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from function_runner.catalog import Catalog
+from function_runner.errors import ModelNotFound
 from function_runner.images import Images
 from function_runner.invocation import Invocation, LogState
 from function_runner.invoker import Invoker
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
+from function_runner.model_versions import ModelVersions
 from function_runner.pool import Pool
 from function_runner.reaper import Reaper
 from function_runner.runtime_api import RuntimeApi, listen
@@ -20,6 +22,23 @@ from function_runner.settings import Settings
 from function_runner.store import Store
 from support.fake_engine import FakeEngine
 from support.waiting import wait_until
+
+
+@dataclass
+class FakeTracking:
+    """What MLflow says about models; ``error`` is raised instead when it is set."""
+
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    error: Exception | None = None
+    asked: int = 0
+
+    def model(self, name: str, *, within: float) -> dict[str, Any]:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
+        if name not in self.models:
+            raise ModelNotFound
+        return self.models[name]
 
 
 @dataclass
@@ -32,6 +51,7 @@ class Runner:
     logs: LogStore
     catalog: Catalog
     images: Images
+    models: ModelVersions
     pool: Pool
     invoker: Invoker
     reaper: Reaper
@@ -61,6 +81,16 @@ class Runner:
         wait_until(lambda: not self.engine.containers())
         return record
 
+    def settled_beside_the_pool(self, invocation_id: str) -> Invocation:
+        """The record once its own container is gone, whatever else is kept ready."""
+
+        def gone() -> Invocation | None:
+            record = self.store.get(invocation_id)
+            names = {container.name for container in self.engine.containers()}
+            return record if record and record.container_name not in names else None
+
+        return wait_until(gone)
+
     def log(self, record: Invocation) -> str:
         assert record.container_name
         return self.logs.read(record.container_name).decode()
@@ -76,11 +106,16 @@ def one_address_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def fake_tracking() -> FakeTracking:
+    return FakeTracking()
+
+
+@pytest.fixture
 def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
     """Builds a runner with these settings; closes it after the test."""
     closing: list[Callable[[], None]] = []
 
-    def make(**values: Any) -> Runner:
+    def make(tracking: FakeTracking | None = None, **values: Any) -> Runner:
         functions, logs_dir = tmp_path / "functions", tmp_path / "logs"
         functions.mkdir(exist_ok=True)
         logs_dir.mkdir(exist_ok=True)
@@ -95,11 +130,25 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
         images = Images(settings, engine, catalog, logs, metrics)
         listener = listen("127.0.0.1", 0)
         address: tuple[str, int] = listener.getsockname()
-        pool = Pool(settings, engine, images, logs, metrics, runtime_address=address, instance="here", host_cpus=2)
-        invoker = Invoker(settings, catalog, store, pool, metrics)
+        models = ModelVersions(tracking or FakeTracking())
+        pool = Pool(
+            settings,
+            engine,
+            catalog,
+            images,
+            models,
+            logs,
+            metrics,
+            runtime_address=address,
+            instance="here",
+            host_cpus=2,
+        )
+        invoker = Invoker(settings, catalog, store, models, pool, metrics)
         runtime_api = RuntimeApi(settings, listener, pool.find)
         runtime_api.start()
-        closing.extend([store.close, runtime_api.stop, images.close, pool.close])
+        models.start()
+        pool.start()
+        closing.extend([store.close, runtime_api.stop, images.close, models.stop, pool.close])
         return Runner(
             settings,
             engine,
@@ -107,6 +156,7 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
             logs,
             catalog,
             images,
+            models,
             pool,
             invoker,
             Reaper(engine, store, logs, pool, invoker),

@@ -1,5 +1,6 @@
 """The journey of an invocation, on the fake engine: every way it can end, and what is recorded of it."""
 
+import shutil
 import threading
 import time
 
@@ -568,15 +569,16 @@ def test_a_container_that_cannot_be_started_is_the_functions_fault(runner):
     assert record.status is Status.FAILED
 
 
-def test_a_log_that_could_not_be_made_is_missing(runner):
+def test_without_a_log_nothing_is_started(runner):
     runner.add("echo", ECHO)
     runner.settings.logs_dir.chmod(0o755)
-    for file in runner.settings.logs_dir.iterdir():
-        file.unlink()
-    runner.settings.logs_dir.rmdir()
-    error, record = failing(runner, "echo", LogsUnavailable)
-    assert record.log_state is LogState.MISSING
-    assert error.retry_after
+    shutil.rmtree(runner.settings.logs_dir)
+    with pytest.raises(LogsUnavailable) as caught:
+        runner.invoke("echo")
+    assert caught.value.retry_after
+    record = runner.latest()
+    assert (record.status, record.container_name) == (Status.FAILED, None)
+    assert "create" not in runner.engine.calls
 
 
 def test_an_image_that_exists_does_not_wait_behind_builds(make_runner):

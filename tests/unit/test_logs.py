@@ -48,9 +48,16 @@ def full_disk(monkeypatch):
     return leave
 
 
+def published(logs, name=NAME):
+    """The log file of a container that has an invocation."""
+    file = logs.create(name)
+    logs.publish(name)
+    return file
+
+
 def written(logs, *chunks, name=NAME):
     """What a file holds after these chunks; text is a line of the platform, bytes are output."""
-    file = logs.create(name)
+    file = published(logs, name)
     for chunk in chunks:
         file.write(chunk) if isinstance(chunk, bytes) else file.write_line(chunk)
     file.close()
@@ -58,7 +65,7 @@ def written(logs, *chunks, name=NAME):
 
 
 def test_it_works(logs, tmp_path):
-    file = logs.create(NAME)
+    file = published(logs)
     file.write(b"importing\n")
     file.write_line("START RequestId: 1 Version: 5")
     file.write(b"hello\n")
@@ -226,7 +233,7 @@ def test_what_comes_after_the_end_is_dropped(logs):
 
 
 def test_lines_of_many_threads_do_not_mix(tmp_path):
-    file = LogStore(tmp_path, max_bytes=10**6).create(NAME)
+    file = published(LogStore(tmp_path, max_bytes=10**6))
 
     def output():
         for _ in range(200):
@@ -252,7 +259,7 @@ def test_lines_of_many_threads_do_not_mix(tmp_path):
 
 
 def test_a_log_is_not_for_everybody_to_read(logs, tmp_path):
-    logs.create(NAME).close()
+    published(logs).close()
     assert stat.S_IMODE((tmp_path / f"{NAME}.log").stat().st_mode) & 0o137 == 0
 
 
@@ -265,8 +272,62 @@ def test_a_name_is_used_once(logs):
 def test_a_link_is_not_followed_when_making_a_file(logs, tmp_path):
     (tmp_path / f"{NAME}.log").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(LogsUnavailable, match="File exists"):
-        logs.create(NAME)
+        published(logs)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_log_is_aside_until_its_container_has_an_invocation(logs, tmp_path):
+    file = logs.create(NAME)
+    file.write(b"loading\n")
+    assert not (tmp_path / f"{NAME}.log").exists()
+    assert logs.read(NAME) == b"loading\n"
+    for _ in range(2):
+        logs.publish(NAME)
+    file.write(b"serving\n")
+    assert (tmp_path / f"{NAME}.log").read_bytes() == b"loading\nserving\n"
+    assert list((tmp_path / ".ready").iterdir()) == []
+
+
+def test_a_container_without_an_invocation_leaves_no_log(logs, tmp_path):
+    for name in (NAME, "echo-000000000000", "echo-111111111111"):
+        logs.create(name).close()
+    logs.forget(NAME)
+    with pytest.raises(NotFound):
+        logs.read(NAME)
+    logs.forget(NAME)
+    logs.publish("echo-000000000000")
+    logs.forget_all()
+    assert [path.name for path in tmp_path.rglob("*.log")] == ["echo-000000000000.log"]
+
+
+def test_a_log_of_several_invocations_is_read_in_parts(logs):
+    file = published(logs)
+    file.write(b"loading\n")
+    for number in (1, 2, 3):
+        file.write_line(f"START RequestId: id-{number} Version: 0")
+        file.write(f"output of {number}\n".encode())
+        file.write_line(f"REPORT RequestId: id-{number}\tStatus: succeeded")
+        file.end_part()
+    file.close()
+    assert logs.read_part(NAME, "id-1").splitlines() == [
+        b"loading",
+        b"START RequestId: id-1 Version: 0",
+        b"output of 1",
+        b"REPORT RequestId: id-1\tStatus: succeeded",
+    ]
+    assert b"".join(logs.read_part(NAME, f"id-{number}") for number in (1, 2, 3)) == logs.read(NAME)
+    assert logs.read_part(NAME, "id-2", tail_lines=2) == b"output of 2\nREPORT RequestId: id-2\tStatus: succeeded\n"
+
+
+def test_each_invocation_has_the_whole_cap_for_itself(logs):
+    file = published(logs)
+    for _ in range(2):
+        file.write(b"x" * 1500)
+        assert file.end_part().state is LogState.TRUNCATED
+    file.write(b"y" * 900)
+    assert file.end_part().state is LogState.COMPLETE
+    file.close()
+    assert logs.read(NAME).count(b"x") == 2000
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)

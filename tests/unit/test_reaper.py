@@ -6,7 +6,16 @@ import pytest
 
 from function_runner.docker_spec import ContainerSpec
 from function_runner.errors import EngineUnavailable
-from function_runner.invocation import Invocation, LogState, Start, Status, Timings, new_invocation_id, utc_now
+from function_runner.invocation import (
+    HandOver,
+    Invocation,
+    LogState,
+    Start,
+    Status,
+    Timings,
+    new_invocation_id,
+    utc_now,
+)
 from support.waiting import wait_until
 
 
@@ -35,14 +44,16 @@ def open_record(runner, status, container_name="sleep-0123456789ab"):
         log_file.write_line(f"START RequestId: {invocation.id} Version: 0")
         runner.store.mark_running(
             invocation.id,
-            container_name=container_name,
-            start=Start.COLD,
-            source_hash="0",
-            image_tag="t",
-            image_id="i",
-            base_image_id=None,
-            memory_limit_mb=64,
-            started_at=utc_now(),
+            HandOver(
+                container_name=container_name,
+                start=Start.COLD,
+                source_hash="0",
+                image_tag="t",
+                image_id="i",
+                base_image_id=None,
+                memory_limit_mb=64,
+                started_at=utc_now(),
+            ),
         )
     return invocation
 

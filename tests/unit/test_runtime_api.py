@@ -44,7 +44,7 @@ def busy(runner):
     thread.start()
     environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
     wait_until(lambda: environment.state == "busy")
-    invocation_id = environment.work.result().invocation_id
+    invocation_id = environment._serving
     yield environment.token, invocation_id
     thread.join()
     runner.settled(invocation_id)
@@ -177,8 +177,8 @@ def test_a_result_counts_even_when_its_container_dies_with_it_on_the_wire(runner
         thread = threading.Thread(target=lambda: outcome.append(runner.invoke("sleep", seconds=3)))  # noqa: B023
         thread.start()
         environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None), every=0.01)
-        invocation_id = environment.work.result(timeout=5).invocation_id
         wait_until(lambda: environment.state == "busy", every=0.01)  # noqa: B023
+        invocation_id = environment._serving
         with socket.create_connection(runner.address) as connection:
             connection.sendall(
                 f"POST /2018-06-01/runtime/invocation/{invocation_id}/response HTTP/1.1\r\n"

@@ -59,6 +59,8 @@ SHOWN_SETTINGS = (
     "max_concurrency",
     "queue_limit",
     "queue_timeout",
+    "functions_memory",
+    "pool_memory",
     "drain_seconds",
 )
 HIDDEN_SETTINGS = ("database_url", "http_proxy", "https_proxy", "no_proxy")  # may hold passwords, or names of hosts

@@ -9,7 +9,7 @@ from function_runner.api.route import Route
 from function_runner.api.schemas import InvocationPage, InvocationsQuery, LogsQuery, Record
 from function_runner.api.services import Services
 from function_runner.api.text import as_text
-from function_runner.invocation import Invocation
+from function_runner.invocation import Invocation, Status
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -57,12 +57,12 @@ def search(services: Services, *, query: InvocationsQuery) -> InvocationPage:
     found, cursor = services.store.search(
         function=query.function, status=query.status, limit=query.limit, before=query.before
     )
-    return InvocationPage(invocations=[Record.of(invocation) for invocation in found], next=cursor)
+    return InvocationPage(invocations=[_record(services, invocation) for invocation in found], next=cursor)
 
 
 def show(services: Services, *, invocation_id: str) -> Record:
     """The record of an invocation."""
-    return Record.of(_find(services, invocation_id))
+    return _record(services, _find(services, invocation_id))
 
 
 def logs(services: Services, *, invocation_id: str, query: LogsQuery) -> Response:
@@ -74,9 +74,15 @@ def logs(services: Services, *, invocation_id: str, query: LogsQuery) -> Respons
             invocation_id=invocation.id,
             function=invocation.function,
         )
-    response = as_text(services.logs.read(invocation.container_name, tail_lines=query.tail))
+    content = services.logs.read_part(invocation.container_name, invocation.id, tail_lines=query.tail)
+    response = as_text(content)
     response.headers["X-Invocation-Id"] = invocation.id
     return response
+
+
+def _record(services: Services, invocation: Invocation) -> Record:
+    position = services.pool.position(invocation.id) if invocation.status is Status.QUEUED else None
+    return Record.of(invocation, position)
 
 
 def _find(services: Services, invocation_id: str) -> Invocation:

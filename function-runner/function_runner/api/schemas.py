@@ -21,6 +21,7 @@ from pydantic import (
 
 from function_runner.function import NAME_PATTERN
 from function_runner.invocation import Invocation, LogState, Start, Status
+from function_runner.pool import PoolState
 
 
 def _as_text(moment: datetime) -> str:
@@ -148,16 +149,25 @@ def invoke_request(max_timeout: float) -> type[InvokeRequest]:
 
 
 class TimingsAnswer(Answer):
-    """Milliseconds spent in each phase; null where it was not reached."""
+    """Milliseconds spent in each phase, one after the other; null where it was not reached.
+
+    A container that was waiting already costs nothing: then build, create, start and init are 0.
+    """
 
     queue_ms: float | None
-    """Waiting for a free place."""
+    """Waiting for a free place, and for others who came before."""
     build_ms: float | None
-    """Building the function's image, or waiting for the build."""
+    """Finding or building the function's image."""
+    create_ms: float | None
+    """Creating the container."""
     start_ms: float | None
-    """Starting the container and loading the function."""
+    """Starting its process."""
+    init_ms: float | None
+    """Loading the function."""
     run_ms: float | None
-    """In the handler."""
+    """In the handler, and on the way there and back."""
+    result_ms: float | None
+    """Checking the result and making it durable."""
     total_ms: float | None
 
 
@@ -236,10 +246,12 @@ class Record(InvocationAnswer):
     """Over every file of the function's folder at that time."""
     log_state: LogState | None
     mlflow: MlflowReference | None
+    queue_position: int | None
+    """From 1, while it waits."""
 
     @classmethod
-    def of(cls, invocation: Invocation) -> "Record":
-        """The record as it is stored."""
+    def of(cls, invocation: Invocation, queue_position: int | None = None) -> "Record":
+        """The record as it is stored, and where it stands in the queue."""
         image = ImageIdentity(tag=invocation.image_tag, id=invocation.image_id, base_id=invocation.base_image_id)
         mlflow = {name: str(value) for name, value in (invocation.mlflow or {}).items() if value is not None}
         return cls(
@@ -259,6 +271,7 @@ class Record(InvocationAnswer):
             source_hash=invocation.source_hash,
             log_state=invocation.log_state,
             mlflow=MlflowReference.model_validate(mlflow) if mlflow else None,
+            queue_position=queue_position,
         )
 
 
@@ -327,17 +340,35 @@ class FunctionLimits(Answer):
     max_concurrency: int | None
     """Invocations at the same time; null: only the runner's own limit."""
     invocations_per_container: int
+    warm: int
+    """Ready execution environments to keep; 0: none."""
+    warm_max: int
+    """The most to keep while calls come faster."""
+    warm_max_age: float
+    """Seconds after which a ready one is replaced."""
+    max_idle: float
+    """Seconds after which one that served before and is not called again ends."""
 
 
 class FunctionPool(Answer):
     """Execution environments of a function, and callers waiting for one."""
 
     warm: int
-    """Ready environments to keep."""
+    """Ready environments to keep, as the manifest says."""
+    target: int
+    """And right now, with the rate of calls taken into account."""
     ready: int
     starting: int
     busy: int
+    """Invocations that run."""
     waiting: int
+    """Callers that wait."""
+    state: PoolState
+    """`off`: none are kept; `broken`: they fail before anybody can use them; `no_memory`: POOL_MEMORY is too small."""
+    problem: str | None
+    """What is wrong, in words."""
+    log_tail: tuple[str, ...]
+    """The last lines that the one that failed has printed."""
 
 
 class ExampleAnswer(Answer):
