@@ -13,6 +13,7 @@ from sklearn.ensemble import RandomForestClassifier  # noqa: E402
 import tracking  # noqa: E402
 from dataset import Split, split_iris  # noqa: E402
 from evaluation import evaluate  # noqa: E402
+from onnx_twin import make_twin  # noqa: E402
 from parameters import Parameters  # noqa: E402
 from search import SearchResult, Trial, check_folds, planned_trials, search  # noqa: E402
 
@@ -38,7 +39,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
         evaluation = evaluate(forest, split)
         print("Measured:", ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()), flush=True)
-        version, uri = tracking.record_model(forest, split, evaluation, training_time, parameters.model_name)
+        twin = make_twin(forest, split)
+        version, uri = tracking.record_model(forest, twin, split, evaluation, training_time, parameters.model_name)
         print(f"Registered {uri}", flush=True)
 
     result = evaluation.metrics | {

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ import mlflow.sklearn
 import pandas as pd
 import requests
 from mlflow.exceptions import MlflowException
-from mlflow.models import infer_signature
+from mlflow.models import Model, infer_signature
+from mlflow.models.model import ModelInfo
 from sklearn.ensemble import RandomForestClassifier
 
 import dataset
@@ -36,10 +38,12 @@ import pictures
 from dataset import Split
 from errors import DependencyUnavailable
 from evaluation import Evaluation
+from onnx_twin import Twin
 from parameters import Parameters
 from search import SearchResult, Trial
 
 EXPERIMENT = "iris"
+TWIN_FILE = "model.onnx"
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # a forest's only type that skops does not know
 
 # It tells of a missing pip each time: there is none in the image, and the requirements of the model are written below.
@@ -87,20 +91,15 @@ def record_search(found: SearchResult) -> None:
 
 
 def record_model(
-    forest: RandomForestClassifier, split: Split, evaluation: Evaluation, training_time: float, model_name: str
+    forest: RandomForestClassifier,
+    twin: Twin | None,
+    split: Split,
+    evaluation: Evaluation,
+    training_time: float,
+    model_name: str,
 ) -> tuple[str, str]:
     """Log everything about the trained forest and, as the last step, register it: return its version and its URI."""
-    example = split.train.head(3).reset_index(drop=True)
-    logged = mlflow.sklearn.log_model(
-        forest,
-        name="model",
-        serialization_format="skops",
-        skops_trusted_types=TRUSTED_TYPES,
-        signature=infer_signature(example, pd.Series(forest.predict(example), name=dataset.TARGET)),
-        input_example=example,
-        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "numpy")],
-        metadata={"training_ranges": split.ranges, "classes": evaluation.labels},
-    )
+    logged = _log_model(forest, twin, split, evaluation)
     datasets = [
         mlflow.data.from_pandas(rows.assign(**{dataset.TARGET: labels}), name=dataset.NAME, targets=dataset.TARGET)
         for rows, labels in ((split.train, split.train_labels), (split.test, split.test_labels))
@@ -113,6 +112,55 @@ def record_model(
 
     registered = mlflow.register_model(logged.model_uri, model_name, await_registration_for=30)
     return str(registered.version), f"models:/{model_name}/{registered.version}"
+
+
+def _log_model(forest: RandomForestClassifier, twin: Twin | None, split: Split, evaluation: Evaluation) -> ModelInfo:
+    example = split.train.head(3).reset_index(drop=True)
+    metadata: dict[str, Any] = {"training_ranges": split.ranges, "classes": evaluation.labels}
+    if twin:
+        metadata["onnx_twin"] = {
+            "compared_rows": twin.compared_rows,
+            "largest_difference": twin.largest_difference,
+        }
+    # What mlflow.sklearn.log_model does, with a flavor that may add a file.
+    return Model.log(
+        artifact_path=None,
+        name="model",
+        flavor=_SklearnWithTwin(twin) if twin else mlflow.sklearn,
+        flavor_name="mlflow.sklearn",
+        sk_model=forest,
+        serialization_format="skops",
+        skops_trusted_types=TRUSTED_TYPES,
+        signature=infer_signature(example, pd.Series(forest.predict(example), name=dataset.TARGET)),
+        input_example=example,
+        pip_requirements=[f"{name}=={version(name)}" for name in ("scikit-learn", "skops", "numpy")],
+        metadata=metadata,
+    )
+
+
+@dataclass(frozen=True)
+class _SklearnWithTwin:
+    """What MLflow calls a flavor: scikit-learn's, with the twin in the same folder as a flavor of its own.
+
+    To those who load the model without naming a flavor it stays a scikit-learn model.
+    """
+
+    twin: Twin
+
+    def save_model(self, path: str, mlflow_model: Model, **arguments: Any) -> None:
+        """Write the folder of a model, as MLflow expects of a flavor."""
+        mlflow.sklearn.save_model(path=path, mlflow_model=mlflow_model, **arguments)
+        Path(path, TWIN_FILE).write_bytes(self.twin.content)
+        mlflow_model.add_flavor(
+            "onnx",  # with the keys that mlflow.onnx reads
+            onnx_version=version("onnx"),
+            data=TWIN_FILE,
+            providers=["CPUExecutionProvider"],
+            onnx_session_options=None,
+            code=None,
+        )
+        mlflow_model.model_size_bytes += len(self.twin.content)
+        mlflow_model.save(str(Path(path, "MLmodel")))
 
 
 def _log_files(split: Split, evaluation: Evaluation) -> None:

@@ -1,6 +1,7 @@
 """Training: what is measured, logged and registered."""
 
 import pytest
+import yaml
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,21 @@ def test_the_version_is_registered_with_its_run(stack, trained):
     assert version["metrics"]["accuracy"] == pytest.approx(result["accuracy"])
     assert version["parameters"]["n_estimators"] == "20"
     assert version["status"] == "READY"
+
+
+def test_the_model_has_a_second_form_that_was_compared_with_the_first(stack, trained):
+    version = {"name": "iris_model", "version": trained.result["model_version"]}
+    place = stack.get("/mlflow/api/2.0/mlflow/model-versions/get-download-uri", params=version).json["artifact_uri"]
+    folder = f"/mlflow/api/2.0/mlflow-artifacts/artifacts/{place.removeprefix('mlflow-artifacts:/')}"
+
+    described = yaml.safe_load(stack.get(f"{folder}/MLmodel").text)
+
+    assert {"sklearn", "onnx", "python_function"} <= set(described["flavors"])
+    assert described["metadata"]["onnx_twin"]["compared_rows"] == 150
+    assert described["metadata"]["onnx_twin"]["largest_difference"] < 1e-5
+    for file in (described["flavors"]["sklearn"]["pickled_model"], described["flavors"]["onnx"]["data"]):
+        assert stack.get(f"{folder}/{file}").status == 200, file
+    assert "ONNX twin: same labels for all 150 rows" in stack.logs(trained.json["invocation_id"])
 
 
 def test_the_record_ties_invocation_run_and_model_together(stack, trained):
