@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from errors import InvalidParameters, UnsupportedModel
@@ -79,7 +80,7 @@ class Signature:
             columns.append(Column(name, kind, column.get("required", True), *_training_range(mlmodel, name)))
         return cls(tuple(columns))
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         return [column.name for column in self.columns if column.name is not None]
 

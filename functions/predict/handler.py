@@ -8,7 +8,6 @@ import os  # noqa: E402
 from functools import lru_cache  # noqa: E402
 from typing import Any  # noqa: E402
 
-import skops_model  # noqa: E402, F401 - scikit-learn is imported while the container waits, not during the invocation
 from errors import InvalidParameters  # noqa: E402
 from models import Model, load_model  # noqa: E402
 from registry import ModelVersion, Registry  # noqa: E402
@@ -30,7 +29,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG
     rows, single = model.signature.read(event.get("features"))
     prediction = model.predictor.predict(rows)
     warnings = model.signature.warnings(rows, single)
-    print(f"Predicted {len(rows)} row{'s' * (len(rows) != 1)} with {version.uri}", flush=True)
+    form = model.predictor.model_format
+    print(f"Predicted {len(rows)} row{'s' * (len(rows) != 1)} with {version.uri} ({form})", flush=True)
     for warning in warnings:
         print(f"Warning: {warning}", flush=True)
 
@@ -41,6 +41,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # noqa: ARG
         "model_name": version.name,
         "model_version": version.version,
         "model_uri": version.uri,
+        "model_format": form,
     }
     return result | ({"warnings": warnings} if warnings else {})
 

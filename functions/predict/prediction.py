@@ -1,7 +1,7 @@
 """What every loaded model can do, whatever its format."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from features import Row
 
@@ -16,5 +16,7 @@ class Prediction:
 
 class Predictor(Protocol):
     """A loaded model."""
+
+    model_format: ClassVar[str]  # how it was stored, as the answer calls it
 
     def predict(self, rows: list[Row]) -> Prediction: ...

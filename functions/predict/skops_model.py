@@ -4,10 +4,10 @@ import io
 import warnings
 import zipfile
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-import sklearn.ensemble  # noqa: F401 - the usual estimators, imported before the invocation and not while loading
+import sklearn.ensemble  # noqa: F401 - the usual estimators, which skops would import one by one
 import skops.io
 from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -36,6 +36,8 @@ MAX_UNPACKED_BYTES = 1024 * 1024 * 1024
 @dataclass(frozen=True)
 class SkopsModel:
     """A loaded estimator."""
+
+    model_format: ClassVar[str] = "skops"
 
     estimator: Any
 

@@ -14,6 +14,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 
 import mlflow  # noqa: E402
+from mlflow.models import infer_signature  # noqa: E402
 from sklearn.datasets import load_iris  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 
@@ -43,7 +44,12 @@ def main() -> None:
         same = hashlib.sha256(received.read_bytes()).digest() == digest.digest()
 
         model = LogisticRegression(max_iter=500).fit(features, labels)
-        logged = mlflow.sklearn.log_model(model, name="model", registered_model_name="outside_model")
+        logged = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            registered_model_name="outside_model",
+            signature=infer_signature(features, labels),
+        )
         version = logged.registered_model_version
     loaded = mlflow.sklearn.load_model(f"models:/outside_model/{version}")
     print(

@@ -41,6 +41,17 @@ def test_a_client_outside_registers_a_model(stack, outside):
     assert "outside_model" in [model["name"] for model in stack.get("/models").json["models"]]
 
 
+@pytest.mark.timeout(300)
+def test_a_model_from_outside_answers_in_the_only_form_it_has(stack, outside):
+    parameters = {"model_name": "outside_model", "features": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}
+
+    result = stack.invoke("predict", parameters).result
+
+    assert result["prediction"] == [0, 2]
+    assert result["model_version"] == outside["version"]
+    assert result["model_format"] == "skops"
+
+
 def test_its_page_and_everything_the_page_asks_for(stack):
     page = stack.get("/mlflow/")
 

@@ -23,6 +23,7 @@ def test_one_row(stack, version):
     assert result["prediction"] == "setosa"
     assert set(result["probabilities"]) == CLASSES
     assert result["model_version"] == version
+    assert result["model_format"] == "onnx"
 
 
 def test_many_rows(stack, version):
@@ -59,6 +60,28 @@ def test_a_version_by_alias(stack, version):
     assert result["model_version"] == version
     assert stack.get("/models/iris_model").json["aliases"]["champion"] == version
     assert stack.get("/models/iris_model/versions/@champion").json["version"] == version
+
+
+def test_a_damaged_onnx_form_is_replaced_by_the_other_one(stack, version):
+    trained = stack.invoke("train", {"n_estimators": 30, "random_state": 1, "model_name": "damaged_twin"}).result
+    number = trained["model_version"]
+    rows = [SETOSA, VIRGINICA]
+    sound = predict(stack, model_name="damaged_twin", model_version=number, features=rows).result
+    place = stack.get(
+        "/mlflow/api/2.0/mlflow/model-versions/get-download-uri", params={"name": "damaged_twin", "version": number}
+    ).json["artifact_uri"]
+    twin = f"/mlflow/api/2.0/mlflow-artifacts/artifacts/{place.removeprefix('mlflow-artifacts:/')}/model.onnx"
+    half = stack.get(twin).content[:1000]
+    assert stack.request("PUT", twin, data=half).status == 200
+
+    answer = predict(stack, model_name="damaged_twin", model_version=number, features=rows)
+
+    assert sound["model_format"] == "onnx"
+    assert answer.result["model_format"] == "skops"
+    assert answer.result["prediction"] == sound["prediction"]
+    for damaged_row, sound_row in zip(answer.result["probabilities"], sound["probabilities"], strict=True):
+        assert damaged_row == pytest.approx(sound_row, abs=1e-6)
+    assert "; its other form is used" in stack.logs(answer.json["invocation_id"])
 
 
 def test_a_feature_out_of_the_training_range_is_a_warning(stack, version):

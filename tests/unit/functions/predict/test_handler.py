@@ -21,6 +21,8 @@ def answer(load, handler, monkeypatch):
             return load("registry").ModelVersion(name, "7", "1/m")
 
     class Predictor:
+        model_format = "onnx"
+
         def predict(self, rows):
             return prediction.Prediction(["x"] * len(rows), [{"x": 0.9, "y": 0.1}] * len(rows))
 
@@ -42,6 +44,7 @@ def test_one_row(answer):
         "model_name": "iris_model",
         "model_version": "7",
         "model_uri": "models:/iris_model/7",
+        "model_format": "onnx",
         "resolved": ("iris_model", "latest"),
     }
 

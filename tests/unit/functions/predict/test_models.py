@@ -36,10 +36,13 @@ def fitted(kind, **arguments):
 class Files:
     """Stands in for the registry."""
 
-    def __init__(self, description, model=b""):
-        self._files = {"MLmodel": yaml.safe_dump(description).encode(), "model.skops": model}
+    def __init__(self, unsupported, description, model=b"", twin=None):
+        self._unsupported = unsupported
+        self._files = {"MLmodel": yaml.safe_dump(description).encode(), "model.skops": model, "model.onnx": twin}
 
     def read(self, version, file, limit):
+        if self._files[file] is None:
+            raise self._unsupported(f"{version.uri} has no file {file}")
         return self._files[file]
 
 
@@ -47,14 +50,15 @@ class Files:
 def open_model(load):
     load("skops_model")
     version = load("registry").ModelVersion("m", "1", "1/m")
-    return lambda description, model=b"": load("models").load_model(Files(description, model), version)
+    unsupported = load("errors").UnsupportedModel
+    return lambda *content: load("models").load_model(Files(unsupported, *content), version)
 
 
 @pytest.fixture(scope="module")
 def refused(load, open_model):
-    def refuse(description, model=b""):
+    def refuse(*content):
         with pytest.raises(load("errors").UnsupportedModel) as error:
-            open_model(description, model)
+            open_model(*content)
         return str(error.value)
 
     return refuse
@@ -67,6 +71,50 @@ def test_it_works(open_model):
 
     assert prediction.labels == ["setosa", "setosa"]
     assert prediction.probabilities == [{"setosa": 1.0, "versicolor": 0.0, "virginica": 0.0}] * 2
+    assert model.predictor.model_format == "skops"
+
+
+@pytest.fixture(scope="module")
+def forest():
+    return fitted(RandomForestClassifier, n_estimators=5, random_state=1)
+
+
+def with_twin():
+    description = mlmodel()
+    description["flavors"]["onnx"] = {"data": "model.onnx", "code": None}
+    return description
+
+
+def test_the_onnx_form_is_preferred(convert, open_model, forest):
+    model = open_model(with_twin(), b"not looked at", convert(forest))
+
+    assert model.predictor.model_format == "onnx"
+    assert model.predictor.predict([ROW]).labels == ["setosa"]
+
+
+@pytest.mark.parametrize("twin", [None, b"", b"damaged"], ids=["missing", "empty", "damaged"])
+def test_without_a_sound_onnx_form_the_other_one_answers(open_model, forest, capsys, twin):
+    model = open_model(with_twin(), skops.io.dumps(forest), twin)
+
+    assert model.predictor.model_format == "skops"
+    assert model.predictor.predict([ROW]).labels == ["setosa"]
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert printed.endswith("; its other form is used\n")
+
+
+def test_a_model_that_is_onnx_only_has_to_be_sound(convert, open_model, refused, forest):
+    description = mlmodel(flavors={"onnx": {"data": "model.onnx"}})
+
+    assert open_model(description, b"", convert(forest)).predictor.model_format == "onnx"
+    assert "cannot be used" in refused(description, b"", b"damaged")
+
+
+def test_a_pickle_beside_an_onnx_form_is_not_touched(convert, open_model, forest):
+    description = with_twin()
+    description["flavors"]["sklearn"]["serialization_format"] = "cloudpickle"
+
+    assert open_model(description, b"", convert(forest)).predictor.model_format == "onnx"
 
 
 def test_a_regressor_has_no_probabilities(open_model):
@@ -92,9 +140,9 @@ def test_pickles_are_refused(refused):
     assert "can execute code" in refused(description)
 
 
-@pytest.mark.parametrize("flavor", ["sklearn", "python_function"])
+@pytest.mark.parametrize("flavor", ["sklearn", "python_function", "onnx"])
 def test_models_with_code_are_refused(refused, flavor):
-    description = mlmodel()
+    description = with_twin()
     description["flavors"][flavor]["code"] = "code"
 
     assert "brings code of its own" in refused(description)
