@@ -51,6 +51,14 @@ class Registry:
                 raise ModelNotFound(self._unknown_version(connection, model["registered_model"], version))
             return ModelVersion(name, number, _artifact_path(place))
 
+    def locate(self, name: str, number: str) -> ModelVersion:
+        """Find the files of a version whose number is known, in one call. Raises ModelNotFound when there is none."""
+        with self._connection() as connection:
+            place = self._place(connection, name, number)
+        if not place:
+            raise ModelNotFound(f"/model_version: Model {name!r} has no version {number!r}.")
+        return ModelVersion(name, number, _artifact_path(place))
+
     def read(self, model: ModelVersion, file: str, limit: int) -> bytes:
         """Return one of the model's files. Raises UnsupportedModel when it is missing or larger than `limit`."""
         path = f"/api/2.0/mlflow-artifacts/artifacts/{quote(model.artifacts)}/{quote(file)}"

@@ -110,9 +110,16 @@ def test_what_does_not_exist_is_answered_with_what_does(load, registry, name, wa
     assert missing.value.args == (message,)
 
 
+def test_a_version_whose_number_is_known(load, registry, version):
+    assert registry.locate("iris_model", "10") == version
+    with pytest.raises(load("errors").ModelNotFound, match=r"/model_version: Model 'iris_model' has no version '3'\."):
+        registry.locate("iris_model", "3")
+
+
 def test_files_that_mlflow_does_not_serve_are_refused(load, registry):
-    with pytest.raises(load("errors").UnsupportedModel, match="s3://a/b"):
-        registry.resolve("elsewhere", "1")
+    for find in (registry.resolve, registry.locate):
+        with pytest.raises(load("errors").UnsupportedModel, match="s3://a/b"):
+            find("elsewhere", "1")
 
 
 def test_reading_a_file(registry, version):
