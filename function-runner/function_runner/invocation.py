@@ -135,6 +135,9 @@ class ModelVersion:
 
     name: str
     version: str  # its number
+    # When the model was first registered, where that is known: one that was deleted and registered anew counts its
+    # versions from 1 again, and they are others.
+    registered: str | None = None
 
 
 def new_invocation_id() -> str:

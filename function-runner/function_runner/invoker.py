@@ -238,7 +238,9 @@ class Invoker:
         deadline_ms = int((time.time() + timeout) * 1000)
         handed_over_at = time.monotonic()
         try:
-            return environment.invoke(Work(invocation.id, event, timeout, deadline_ms, journey.model))
+            return environment.invoke(
+                Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment))
+            )
         except TimedOut:
             environment.sample_memory()
             environment.kill()  # first kill, then record: a record that says so must be true
@@ -402,6 +404,14 @@ def _hand_over(environment: ExecutionEnvironment | None, start: Start | None) ->
         base_image_id=environment.image.base_id,
         memory_limit_mb=environment.function.memory_mb,
     )
+
+
+def _told(model: ModelVersion | None, environment: ExecutionEnvironment) -> ModelVersion | None:
+    """What the container is told about the model; nothing when it has loaded another one that goes by the same name."""
+    loaded = environment.model
+    if model is None or loaded is None or (model.name, model.version) != (loaded.name, loaded.version):
+        return model
+    return model if model.registered in (None, loaded.registered) else None
 
 
 def _names(invocation: Invocation) -> dict[str, Any]:

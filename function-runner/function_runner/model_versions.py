@@ -29,12 +29,15 @@ ASK_SECONDS = 2.0  # how long an invocation waits for an answer that is not reme
 class _Pointers:
     """What MLflow said about one model."""
 
+    name: str
     latest: str | None
     aliases: dict[str, str]
+    registered: str | None
     at: float  # time.monotonic() before it was asked
 
-    def version(self, wanted: str) -> str | None:
-        return self.latest if wanted == "latest" else self.aliases.get(wanted.removeprefix("@"))
+    def version(self, wanted: str) -> ModelVersion | None:
+        number = self.latest if wanted == "latest" else self.aliases.get(wanted.removeprefix("@"))
+        return ModelVersion(self.name, number, self.registered) if number is not None else None
 
 
 class ModelVersions:
@@ -79,16 +82,14 @@ class ModelVersions:
             may_ask = now >= self._not_before.get(name, 0.0)
         if known is None or now - known.at > MAX_AGE_SECONDS:
             known = self._ask(name) if may_ask else None
-        number = known.version(version) if known is not None else None
-        return ModelVersion(name, number) if number is not None else None
+        return known.version(version) if known is not None else None
 
     def remembered(self, name: str, version: str) -> ModelVersion | None:
         """As `resolve`, but from memory only, however old; it also keeps the name fresh from now on."""
         with self._lock:
             self._interest[name] = time.monotonic()
             known = self._known.get(name)
-        number = known.version(version) if known is not None else None
-        return ModelVersion(name, number) if number is not None else None
+        return known.version(version) if known is not None else None
 
     def learn(self, name: str, version: str) -> bool:
         """A function says that it made or used this version. True when that is news, so that `latest` has moved."""
@@ -108,7 +109,7 @@ class ModelVersions:
         at = time.monotonic()
         try:
             model = self._tracking.model(name, within=ASK_SECONDS)
-            pointers = _Pointers(model["latest_version"], model["aliases"], at)
+            pointers = _Pointers(name, model["latest_version"], model["aliases"], model["created_at"], at)
         except ModelNotFound:
             with self._lock:
                 self._interest.pop(name, None)  # callers name what they like

@@ -7,9 +7,11 @@ from function_runner.invocation import ModelVersion
 from function_runner.model_versions import ModelVersions
 from support.waiting import wait_until
 
+CREATED = "2026-01-31T12:34:56.789Z"
+
 
 def model(latest, **aliases):
-    return {"latest_version": latest, "aliases": aliases}
+    return {"latest_version": latest, "aliases": aliases, "created_at": CREATED}
 
 
 @pytest.fixture
@@ -27,8 +29,8 @@ def models(tracking):
 
 
 def test_it_works(models):
-    assert models.resolve("iris", "latest") == ModelVersion("iris", "3")
-    assert models.resolve("iris", "@champion") == ModelVersion("iris", "2")
+    assert models.resolve("iris", "latest") == ModelVersion("iris", "3", CREATED)
+    assert models.resolve("iris", "@champion") == ModelVersion("iris", "2", CREATED)
 
 
 def test_a_number_is_taken_as_it_is(models, tracking):
@@ -55,14 +57,14 @@ def test_mlflow_is_asked_once_for_many(models, tracking):
 def test_a_change_from_outside_is_known_within_a_second_or_two(models, tracking):
     models.resolve("iris", "latest")
     tracking.models["iris"] = model("4")
-    wait_until(lambda: models.resolve("iris", "latest") == ModelVersion("iris", "4"), seconds=5, every=0.02)
+    wait_until(lambda: models.resolve("iris", "latest") == ModelVersion("iris", "4", CREATED), seconds=5, every=0.02)
 
 
 def test_what_a_function_has_made_is_known_at_once(models, tracking):
     models.resolve("iris", "latest")
     tracking.models["iris"] = model("4")
     assert models.learn("iris", "4")
-    assert models.resolve("iris", "latest") == ModelVersion("iris", "4")
+    assert models.resolve("iris", "latest") == ModelVersion("iris", "4", CREATED)
 
 
 @pytest.mark.parametrize("version", ["3", "2", "x", ""])
@@ -85,7 +87,7 @@ def test_an_answer_from_before_the_news_does_not_count(models, tracking):
     models.resolve("iris", "latest")
     tracking.model = answer
     tracking.models["iris"] = model("4")
-    assert models.resolve("iris", "latest") == ModelVersion("iris", "4")
+    assert models.resolve("iris", "latest") == ModelVersion("iris", "4", CREATED)
 
 
 def test_mlflow_away_is_not_asked_again_and_again(models, tracking):
@@ -109,4 +111,4 @@ def test_only_so_many_names_are_kept_fresh(models, tracking, monkeypatch):
 def test_memory_is_asked_without_waiting(models, tracking):
     assert models.remembered("iris", "latest") is None
     assert tracking.asked == 0
-    wait_until(lambda: models.remembered("iris", "latest") == ModelVersion("iris", "3"), seconds=5)
+    wait_until(lambda: models.remembered("iris", "latest") == ModelVersion("iris", "3", CREATED), seconds=5)

@@ -22,6 +22,11 @@ parameters:
 """
 
 
+def model(latest, *, created_at="2026-01-31T12:34:56.789Z", **aliases):
+    """What MLflow says about a model."""
+    return {"latest_version": latest, "aliases": aliases, "created_at": created_at}
+
+
 @pytest.fixture(autouse=True)
 def sources_are_settled(monkeypatch):
     """Nobody is still saving the files."""
@@ -455,7 +460,7 @@ class TestModels:
         return dict(entry.split("=", 1) for entry in container.spec.config["Env"])
 
     def test_a_ready_one_is_told_what_to_load(self, make_runner, fake_tracking):
-        fake_tracking.models["iris"] = {"latest_version": "3", "aliases": {}}
+        fake_tracking.models["iris"] = model("3")
         runner = make_runner(tracking=fake_tracking)
         runner.add("predict", self.HANDLER, MODEL)
         (environment,) = ready(runner, "predict")
@@ -463,7 +468,7 @@ class TestModels:
         assert (told["SMLOPS_MODEL_NAME"], told["SMLOPS_MODEL_VERSION"]) == ("iris", "3")
 
     def test_an_invocation_is_told_which_version_is_meant(self, make_runner, fake_tracking):
-        fake_tracking.models["iris"] = {"latest_version": "3", "aliases": {"champion": "2"}}
+        fake_tracking.models["iris"] = model("3", champion="2")
         runner = make_runner(tracking=fake_tracking)
         runner.add("predict", self.HANDLER, MODEL)
         ready(runner, "predict")
@@ -472,22 +477,32 @@ class TestModels:
         assert runner.invoke("predict", version="@nobody").result is None
 
     def test_a_new_version_replaces_those_that_loaded_the_old_one(self, make_runner, fake_tracking):
-        fake_tracking.models["iris"] = {"latest_version": "3", "aliases": {}}
+        fake_tracking.models["iris"] = model("3")
         runner = make_runner(tracking=fake_tracking)
         runner.add("predict", self.HANDLER, MODEL)
         ready(runner, "predict")
-        fake_tracking.models["iris"] = {"latest_version": "4", "aliases": {}}
+        fake_tracking.models["iris"] = model("4")
         wait_until(lambda: ready(runner, "predict")[0].model.version == "4")
 
     def test_what_a_function_registers_counts_from_the_next_call_on(self, make_runner, fake_tracking):
-        fake_tracking.models["iris"] = {"latest_version": "3", "aliases": {}}
+        fake_tracking.models["iris"] = model("3")
         runner = make_runner(tracking=fake_tracking)
         runner.add("predict", self.HANDLER, MODEL)
         runner.add("train", "def handler(event, context):\n    return {'model_name': 'iris', 'model_version': '4'}\n")
         ready(runner, "predict")
         runner.invoke("train")
-        fake_tracking.models["iris"] = {"latest_version": "4", "aliases": {}}
+        fake_tracking.models["iris"] = model("4")
         assert runner.invoke("predict").result["model"]["version"] == "4"
+
+    def test_a_model_registered_anew_is_another_one(self, make_runner, fake_tracking):
+        fake_tracking.models["iris"] = model("1")
+        runner = make_runner(tracking=fake_tracking)
+        runner.add("predict", self.HANDLER, MODEL)
+        (old,) = ready(runner, "predict")
+        fake_tracking.models["iris"] = model("1", created_at="2026-02-01T00:00:00.000Z")
+        runner.models.learn("iris", "2")  # forgets what it knew
+        assert runner.invoke("predict").result is None  # this container is not told "1": it would answer with the old
+        wait_until(lambda: ready(runner, "predict")[0].model != old.model)
 
     def test_without_mlflow_it_works_all_the_same(self, make_runner, fake_tracking):
         runner = make_runner(tracking=fake_tracking)
