@@ -4,8 +4,11 @@ Every waiting container holds a request open here, so this is an asyncio server 
 never wait with it. It listens on the functions' network only. A container is recognised by the token in the host name
 it calls *and* by its address on that network; both must belong to the same execution environment.
 
+Each invocation passes through here twice, so a connection does no more than the protocol asks for: HTTP is parsed by
+``httptools`` (llhttp, the parser of Node.js), and what is answered is written down below.
+
 What is inside a container counts as hostile: how many connections it may have, and how large its headers and bodies
-may be, is bounded before anything is read.
+may be, is bounded before anything is kept.
 
 Protocol: AWS, "Lambda runtime API" (OpenAPI 1.0.3). Every answer carries a Content-Type, errors too: without one, the
 native client of ``awslambdaric`` crashes.
@@ -21,30 +24,34 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from http import HTTPStatus
+from typing import Any, TypeVar
 
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler
+import httptools
 
-from function_runner.execution_environment import ExecutionEnvironment, ProtocolViolation
+from function_runner.execution_environment import ExecutionEnvironment, ProtocolViolation, Work
 from function_runner.settings import MEBIBYTE, Settings
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 VERSION = "/2018-06-01"
-SHUTDOWN_SECONDS = 0.1  # those who wait for work would wait for ever (and so would aiohttp, told 0)
+FUNCTION_ARN = "arn:aws:lambda:local:000000000000:function"
 ADDRESS_PATIENCE_SECONDS = 10.0  # a quick container may call before the engine has told us its address
 
 # awslambdaric repeats the whole report of an exception in one header, up to 1 MiB of it.
-MAX_HEADER_BYTES = MEBIBYTE + 64 * 1024
+MAX_HEAD_BYTES = MEBIBYTE + 64 * 1024
 MAX_HEADERS = 64
 # A container needs two: its native client's, and its Python client's for an error while loading.
 MAX_CONNECTIONS_PER_ADDRESS = 8
-FUNCTION_ARN = "arn:aws:lambda:local:000000000000:function"
 MAX_REFUSALS_NOTED = 20  # a minute
 
+_NEXT = f"{VERSION}/runtime/invocation/next"
+_INIT_ERROR = f"{VERSION}/runtime/init/error"
+_PING = f"{VERSION}/ping"
 _ANSWER = re.compile(VERSION + r"/runtime/invocation/([^/]+)/(response|error)")
+_OK = b'{"status": "OK"}'
 
 Finder = Callable[[str], ExecutionEnvironment | None]
 
@@ -70,6 +77,9 @@ class RuntimeApi:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="runtime-api", daemon=True)
         self._started: Future[None] = Future()
+        # Touched by the loop's thread only:
+        self._connections: set[_Connection] = set()
+        self._by_address: Counter[str] = Counter()
         self._refusals = Counter[int]()  # by minute; only the present one is kept
 
     def start(self) -> None:
@@ -83,201 +93,310 @@ class RuntimeApi:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        server = _Server(
-            self._handle,
-            request_factory=self._make_request,
-            loop=self._loop,
-            logger=_server_log(),
-            access_log=None,
-            handler_cancellation=True,  # so that a container that hangs up while it waits is noticed
-            keepalive_timeout=3600,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
-        try:
-            self._loop.run_until_complete(runner.setup())
-            self._loop.run_until_complete(web.SockSite(runner, self._listener).start())
-        except BaseException as error:
-            self._started.set_exception(error)
-            raise
-        self._started.set_result(None)
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.run_until_complete(_end(asyncio.all_tasks(self._loop)))
-        self._loop.close()
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are."""
+        return len(self._connections)
 
-    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        # The largest body is a result of exactly the limit; one byte more is answered with 413.
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop, client_max_size=self._limit + 1)
+    def find(self, token: str) -> ExecutionEnvironment | None:
+        """The environment that this token belongs to."""
+        return self._find(token)
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        environment = await self._identify(request)
-        if environment is None:
-            return _refuse(403, "Forbidden", "This is not your invocation.")
-        match request.method, request.path:
-            case "GET", "/2018-06-01/runtime/invocation/next":
-                return await _next(environment)
-            case "POST", "/2018-06-01/runtime/init/error":
-                environment.take_init_error(await _error_report(request))
-                return _answer(202, {"status": "OK"})
-            case "GET", "/2018-06-01/ping":
-                return _answer(200, {"status": "OK"})
-            case "POST", path if answered := _ANSWER.fullmatch(path):
-                return await self._take_answer(environment, request, *answered.groups())
-            case _:
-                return _refuse(404, "NotFound", "The runtime API has no such route.")
+    @property
+    def limit(self) -> int:
+        """The most bytes a result may have."""
+        return self._limit
 
-    async def _take_answer(
-        self, environment: ExecutionEnvironment, request: web.BaseRequest, invocation_id: str, kind: str
-    ) -> web.Response:
-        if not environment.is_serving(invocation_id):
-            return _refuse(400, "InvalidRequestID", "Invalid request ID")
-        if kind == "error":
-            return await _accepted(environment.take_error(await _error_report(request)))
-        mode = request.headers.get("Lambda-Runtime-Function-Response-Mode", "")
-        if mode not in ("", "streaming"):
-            return _refuse(400, "InvalidResponseMode", f"Unknown response mode {mode[:40]!r}")
-        try:
-            body = await request.read()
-        except web.HTTPRequestEntityTooLarge:
-            body = None
-        if body is None or len(body) > self._limit:
-            environment.take_oversized_result(self._limit)
-            return _refuse(
-                413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({self._limit} bytes)."
-            )
-        return await _accepted(environment.take_result(body))
+    def enter(self, connection: "_Connection") -> bool:
+        """A connection was made. False: its address has too many."""
+        self._connections.add(connection)
+        self._by_address[connection.peer] += 1
+        return self._by_address[connection.peer] <= MAX_CONNECTIONS_PER_ADDRESS
 
-    async def _identify(self, request: web.BaseRequest) -> ExecutionEnvironment | None:
-        """The environment whose container this is. Anybody else leaves a line in our log."""
-        environment = self._find(request.host.partition(".")[0])
-        if environment is not None:
-            # Known already, but for the first call of a quick container: then nothing is waited for, and a container
-            # that dies with its last word on the wire has still said it.
-            known = environment.address
-            address = known.result() if known.done() else await _patiently(known)
-            if address == request.remote:
-                return environment
-        self._note_refusal(request, environment)
-        return None
+    def leave(self, connection: "_Connection") -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        self._by_address[connection.peer] -= 1
+        if not self._by_address[connection.peer]:
+            del self._by_address[connection.peer]
 
-    def _note_refusal(self, request: web.BaseRequest, environment: ExecutionEnvironment | None) -> None:
+    def note_refusal(self, peer: str, path: str, environment: ExecutionEnvironment | None) -> None:
         """A line in our log, but not as many as a container likes."""
         minute = int(time.monotonic() // 60)
         self._refusals = Counter({minute: self._refusals[minute] + 1})
         if self._refusals[minute] <= MAX_REFUSALS_NOTED:
             log.warning(
                 "runtime API refused a call from %s to %s",
-                request.remote,
-                request.path[:100],
+                peer,
+                path[:100],
                 extra={"action": "runtime_api_refused", "container": environment.name if environment else None},
             )
 
-
-class _Server(web.Server):
-    """Bounds how many connections one address may have."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._open: Counter[str] = Counter()
-        self._peers: dict[RequestHandler, str] = {}
-
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        peer = transport.get_extra_info("peername")[0]
-        self._peers[handler] = peer
-        self._open[peer] += 1
-        if self._open[peer] > MAX_CONNECTIONS_PER_ADDRESS:
-            # A moment later: the connection must have begun before it can end.
-            asyncio.get_running_loop().call_soon(transport.abort)
-
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        peer = self._peers.pop(handler)
-        self._open[peer] -= 1
-        if not self._open[peer]:
-            del self._open[peer]
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            server = self._loop.run_until_complete(
+                self._loop.create_server(lambda: _Connection(self, self._loop), sock=self._listener)
+            )
+        except BaseException as error:
+            self._started.set_exception(error)
+            raise
+        self._started.set_result(None)
+        self._loop.run_forever()
+        server.close()
+        for connection in list(self._connections):
+            connection.abort()
+        self._loop.run_until_complete(asyncio.sleep(0))  # lets the connections close
+        self._loop.close()
 
 
-def _server_log() -> logging.Logger:
-    """Where aiohttp reports what our own code did wrong, but not what a container sent."""
+class _Connection(asyncio.Protocol):
+    """One connection of a container: one request at a time."""
 
-    def is_ours(record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    def __init__(self, api: RuntimeApi, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer = ""
+        self._api = api
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._is_answering = False
+        self._waits_for_work: ExecutionEnvironment | None = None
+        self._forget_request()
 
-    server_log = log.getChild("server")
-    server_log.addFilter(is_ours)
-    return server_log
+    def _forget_request(self) -> None:
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._is_in_head = True
+        self._body = bytearray()
+        self._is_too_large = False
 
+    # --- called by the loop -------------------------------------------------------------------------------------------
 
-async def _next(environment: ExecutionEnvironment) -> web.Response:
-    try:
-        waiting = environment.ask_for_work()
-    except ProtocolViolation as error:
-        return _refuse(403, "InvalidStateTransition", str(error))
-    try:
-        # Shielded: whatever ends this request must not cancel the future under the invoker's hands.
-        work = await asyncio.shield(asyncio.wrap_future(waiting))
-    except asyncio.CancelledError:
-        # The process hung up, so it is ending; nobody should be sent to it any more.
-        environment.lose_connection()
-        raise
-    if work is None:
-        return _refuse(410, "Gone", "This execution environment is over.")
-    headers = {
-        "Lambda-Runtime-Aws-Request-Id": work.invocation_id,
-        "Lambda-Runtime-Deadline-Ms": str(work.deadline_ms),
-        "Lambda-Runtime-Invoked-Function-Arn": f"{FUNCTION_ARN}:{environment.function.name}",
-    }
-    if work.model is not None:
-        # AWS's place for what a caller knows beside the event; the handler finds it at context.client_context.custom.
-        model = {"name": work.model.name, "version": work.model.version}
-        headers["Lambda-Runtime-Client-Context"] = json.dumps({"custom": {"model": model}})
-    return web.Response(body=work.event, content_type="application/json", headers=headers)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self.peer = transport.get_extra_info("peername")[0]
+        if not self._api.enter(self):
+            transport.abort()
 
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop passes it
+        self._transport = None
+        self._api.leave(self)
+        if self._waits_for_work is not None:
+            # Its process hung up, so it is ending; nobody should be sent to it any more.
+            self._waits_for_work.lose_connection()
+            self._waits_for_work = None
 
-async def _patiently(known: Future[str]) -> str | None:
-    try:
-        return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(known)), ADDRESS_PATIENCE_SECONDS)
-    except TimeoutError:
-        return None
+    def data_received(self, data: bytes) -> None:
+        if self._is_answering:  # it has asked for something and says more: no client of this protocol does that
+            self.abort()
+            return
+        if self._is_in_head:
+            self._head_bytes += len(data)  # the body's beginning may be among it, which makes no difference
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.abort()
+                return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.abort()
+        except httptools.HttpParserCallbackError:  # a bug of ours
+            log.exception("runtime API failed", extra={"action": "runtime_api_failed"})
+            self.abort()
+        except httptools.HttpParserError:
+            if self._transport is not None:
+                self._refuse(400, "BadRequest", "This is not HTTP.", keep_alive=False)
 
+    # --- called by the parser -----------------------------------------------------------------------------------------
 
-async def _accepted(settled: Future[bool]) -> web.Response:
-    """Answer the container only when its result is the record: 202 promises that nothing will be lost."""
-    if await asyncio.shield(asyncio.wrap_future(settled)):
-        return _answer(202, {"status": "OK"})
-    return _refuse(400, "InvalidRequestID", "The invocation has ended already.")
+    def on_url(self, url: bytes) -> None:
+        self._url += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self._headers) >= MAX_HEADERS:
+            self.abort()
+            return
+        self._headers[name.lower()] = value
 
-async def _error_report(request: web.BaseRequest) -> dict[str, Any]:
-    """The body of an error call. What cannot be read is still reported, under the type the header names."""
-    kind = request.headers.get("Lambda-Runtime-Function-Error-Type", "Runtime.Unknown")
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        body = b""
-    try:
-        report = json.loads(body)
-    except (ValueError, RecursionError):
-        report = None
-    if not isinstance(report, dict):
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+            self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        if self._is_too_large:
+            return
+        if len(self._body) + len(body) > self._api.limit:
+            # The rest is read and thrown away: who is still sending does not listen.
+            self._is_too_large = True
+            self._body.clear()
+            return
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        if self._is_answering:  # two requests at once
+            self.abort()
+            return
+        self._is_answering = True
+        self._identify()
+
+    # --- who is it ----------------------------------------------------------------------------------------------------
+
+    def _identify(self) -> None:
+        """Go on as the environment whose container this is."""
+        host = self._headers.get(b"host", b"").decode("latin-1")
+        environment = self._api.find(host.partition(".")[0])
+        if environment is None:
+            self._forbid(None)
+            return
+        # Known already, but for the first call of a quick container: then nothing is waited for, and a container that
+        # dies with its last word on the wire has still said it.
+        if environment.address.done():
+            self._check_address(environment)
+            return
+        patience = self._loop.call_later(ADDRESS_PATIENCE_SECONDS, self._forbid, environment)
+
+        def check(_: Any) -> None:
+            if not patience.cancelled() and patience.when() > self._loop.time():
+                patience.cancel()
+                self._check_address(environment)
+
+        self._when_done(environment.address, check)
+
+    def _check_address(self, environment: ExecutionEnvironment) -> None:
+        if environment.address.result() == self.peer:
+            self._route(environment)
+        else:
+            self._forbid(environment)
+
+    def _forbid(self, environment: ExecutionEnvironment | None) -> None:
+        self._api.note_refusal(self.peer, self._path, environment)
+        self._refuse(403, "Forbidden", "This is not your invocation.")
+
+    # --- what does it want --------------------------------------------------------------------------------------------
+
+    @property
+    def _path(self) -> str:
+        return self._url.decode("latin-1").partition("?")[0]
+
+    def _route(self, environment: ExecutionEnvironment) -> None:
+        path = self._path
+        match self._parser.get_method(), path:
+            case b"GET", path if path == _NEXT:
+                self._next(environment)
+            case b"POST", path if path == _INIT_ERROR:
+                environment.take_init_error(self._error_report())
+                self._answer(202, _OK)
+            case b"GET", path if path == _PING:
+                self._answer(200, _OK)
+            case b"POST", path if answered := _ANSWER.fullmatch(path):
+                self._take_answer(environment, *answered.groups())
+            case _:
+                self._refuse(404, "NotFound", "The runtime API has no such route.")
+
+    def _next(self, environment: ExecutionEnvironment) -> None:
+        if self._transport is None:  # it hung up before it was recognised
+            return
+        try:
+            waiting = environment.ask_for_work()
+        except ProtocolViolation as error:
+            self._refuse(403, "InvalidStateTransition", str(error))
+            return
+        self._waits_for_work = environment
+        self._when_done(waiting, self._hand_over)
+
+    def _hand_over(self, work: Work | None) -> None:
+        environment, self._waits_for_work = self._waits_for_work, None
+        if environment is None:
+            return  # it hung up
+        if work is None:
+            self._refuse(410, "Gone", "This execution environment is over.")
+            return
+        headers = {
+            "Lambda-Runtime-Aws-Request-Id": work.invocation_id,
+            "Lambda-Runtime-Deadline-Ms": str(work.deadline_ms),
+            "Lambda-Runtime-Invoked-Function-Arn": f"{FUNCTION_ARN}:{environment.function.name}",
+        }
+        if work.model is not None:
+            # AWS's place for what a caller knows beside the event: context.client_context.custom in the handler.
+            model = {"name": work.model.name, "version": work.model.version}
+            headers["Lambda-Runtime-Client-Context"] = json.dumps({"custom": {"model": model}})
+        self._answer(200, work.event, headers)
+
+    def _take_answer(self, environment: ExecutionEnvironment, invocation_id: str, kind: str) -> None:
+        if not environment.is_serving(invocation_id):
+            self._refuse(400, "InvalidRequestID", "Invalid request ID")
+            return
+        if kind == "error":
+            self._when_done(environment.take_error(self._error_report()), self._accept)
+            return
+        mode = self._headers.get(b"lambda-runtime-function-response-mode", b"").decode("latin-1")
+        if mode not in ("", "streaming"):
+            self._refuse(400, "InvalidResponseMode", f"Unknown response mode {mode[:40]!r}")
+        elif self._is_too_large:
+            limit = self._api.limit
+            environment.take_oversized_result(limit)
+            self._refuse(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
+        else:
+            self._when_done(environment.take_result(bytes(self._body)), self._accept)
+
+    def _accept(self, is_record: bool) -> None:
+        """Answer the container only when its result is the record: 202 promises that nothing will be lost."""
+        if is_record:
+            self._answer(202, _OK)
+        else:
+            self._refuse(400, "InvalidRequestID", "The invocation has ended already.")
+
+    def _error_report(self) -> dict[str, Any]:
+        """The body of an error call. What cannot be read is still reported, under the type the header names."""
+        try:
+            report = json.loads(self._body)
+        except (ValueError, RecursionError):
+            report = None
+        if isinstance(report, dict):
+            return report
+        kind = self._headers.get(b"lambda-runtime-function-error-type", b"Runtime.Unknown").decode("latin-1")
         return {"errorType": kind, "errorMessage": "The function reported an error that cannot be read."}
-    return report
 
+    # --- answering ----------------------------------------------------------------------------------------------------
 
-async def _end(tasks: set[asyncio.Task[Any]]) -> None:
-    for task in tasks - {asyncio.current_task()}:
-        task.cancel()
-    await asyncio.gather(*tasks - {asyncio.current_task()}, return_exceptions=True)
+    def _when_done(self, future: Future[T], go_on: Callable[[T], None]) -> None:
+        """Go on in the loop's thread with the future's result; at once when it is there already."""
+        if future.done():
+            go_on(future.result())
+            return
 
+        def hand_to_loop(done: Future[T]) -> None:
+            try:
+                self._loop.call_soon_threadsafe(go_on, done.result())
+            except RuntimeError:  # the loop is closed: nobody listens any more
+                log.debug("an answer came after the end")
 
-def _answer(status: int, body: dict[str, str]) -> web.Response:
-    return web.json_response(body, status=status)
+        future.add_done_callback(hand_to_loop)
 
+    def _refuse(self, status: int, kind: str, message: str, *, keep_alive: bool = True) -> None:
+        body = json.dumps({"errorType": kind, "errorMessage": message}).encode()
+        self._answer(status, body, keep_alive=keep_alive)
 
-def _refuse(status: int, kind: str, message: str) -> web.Response:
-    return _answer(status, {"errorType": kind, "errorMessage": message})
+    def _answer(
+        self, status: int, body: bytes, headers: dict[str, str] | None = None, *, keep_alive: bool = True
+    ) -> None:
+        keep_alive = keep_alive and self._parser.should_keep_alive()
+        head = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", "Content-Type: application/json"]
+        head += [f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in (headers or {}).items())]
+        if not keep_alive:
+            head.append("Connection: close")
+        self._write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
+        self._is_answering = False
+        self._forget_request()
+        if not keep_alive and self._transport is not None:
+            self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()

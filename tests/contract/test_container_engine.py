@@ -168,6 +168,19 @@ def test_kill_ends_the_container_and_its_output(engine, build):
     assert (state.running, state.exit_code, state.oom_killed) == (False, 137, False)
 
 
+def test_the_share_of_a_running_container_can_be_changed(engine, build):
+    image, _ = build("import time\nprint('waiting')\ntime.sleep(5)")
+    container_id = engine.create(container(image.tag))
+    engine.set_cpu_shares(container_id, 512)
+    stream = engine.attach(container_id)
+    engine.start(container_id)
+    read_line(stream, b"waiting\n")
+    engine.set_cpu_shares(container_id, 1024)
+    assert engine.inspect(container_id).running
+    engine.remove(container_id)
+    engine.set_cpu_shares(container_id, 1024)  # there is none: nothing happens
+
+
 def test_destroying_is_safe_twice_and_before_the_start(engine, build):
     image, _ = build("print('never seen')")
     container_id = engine.create(container(image.tag))

@@ -1,6 +1,5 @@
 """The inner door, spoken to in raw HTTP: what a container may do, and what nobody may."""
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -143,7 +142,7 @@ def test_a_container_that_is_gone_leaves_no_open_request(runner):
     runner.add("echo", HANDLER)
     for _ in range(5):
         runner.settled(runner.invoke("echo").id)
-    wait_until(lambda: len(asyncio.all_tasks(runner.runtime_api._loop)) == 0)
+    wait_until(lambda: runner.runtime_api.open_connections == 0)
 
 
 def test_one_address_has_only_so_many_connections(runner, monkeypatch):
@@ -187,3 +186,98 @@ def test_a_result_counts_even_when_its_container_dies_with_it_on_the_wire(runner
         thread.join()
         assert outcome[0].result is True
         runner.settled(invocation_id)
+
+
+def response(invocation_id, token, headers="", body=b""):
+    """A result as raw bytes."""
+    path = f"/2018-06-01/runtime/invocation/{invocation_id}/response"
+    return f"POST {path} HTTP/1.1\r\nHost: {token}.runtime\r\n{headers}\r\n".encode() + body
+
+
+def status_of(connection):
+    """The status of the next answer; None when the connection was closed instead."""
+    connection.settimeout(5)
+    try:
+        line = connection.recv(65536).split(b"\r\n")[0]
+    except ConnectionResetError:
+        return None
+    return int(line.split()[1]) if line else None
+
+
+def test_a_result_may_come_in_pieces_of_unknown_number(runner, busy):
+    token, invocation_id = busy
+    with socket.create_connection(runner.address) as connection:
+        connection.sendall(response(invocation_id, token, "Transfer-Encoding: chunked\r\n"))
+        for piece in (b'1\r\n"\r\n', b"3\r\nyes\r\n", b'1\r\n"\r\n', b"0\r\n\r\n"):
+            connection.sendall(piece)
+        assert status_of(connection) == 202
+    assert runner.store.get(invocation_id).result == "yes"
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(runner, busy):
+    token, invocation_id = busy
+    with socket.create_connection(runner.address) as connection:
+        connection.sendall(response(invocation_id, token, "Expect: 100-continue\r\nContent-Length: 4\r\n"))
+        assert status_of(connection) == 100
+        connection.sendall(b"true")
+        assert status_of(connection) == 202
+    assert runner.store.get(invocation_id).result is True
+
+
+def test_of_a_result_that_is_too_large_nothing_is_kept(make_runner):
+    runner = make_runner(result_max_bytes=5000)
+    runner.add("sleep", HANDLER)
+    outcome = []
+
+    def invoke():
+        try:
+            runner.invoke("sleep", seconds=1)
+        except RunnerError as error:
+            outcome.append(error.code)
+
+    thread = threading.Thread(target=invoke)
+    thread.start()
+    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    wait_until(lambda: environment.state == "busy", every=0.01)
+    with socket.create_connection(runner.address) as connection:
+        size = 20_000_000
+        connection.sendall(response(environment._serving, environment.token, f"Content-Length: {size}\r\n"))
+        held = next(iter(c for c in runner.runtime_api._connections if c._transport), None)
+        for _ in range(size // 100_000):
+            connection.sendall(b"x" * 100_000)
+        assert status_of(connection) == 413
+        assert held is None or len(held._body) <= 5000
+    thread.join()
+    assert outcome == ["result_too_large"]
+
+
+def test_who_says_more_while_it_waits_is_cut_off(runner):
+    runner.add("sleep", HANDLER, "warm: 1")
+    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    wait_until(lambda: environment.state == "ready", every=0.01)
+    ask = f"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: {environment.token}.runtime\r\n\r\n".encode()
+    with socket.create_connection(runner.address) as connection:
+        connection.sendall(ask)
+        sent = 0
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while sent < 20_000_000:
+                connection.sendall(b"x" * 65_000)
+                sent += 65_000
+        assert sent < 20_000_000
+
+
+def test_a_ready_container_that_hangs_up_is_not_used(runner):
+    runner.add("sleep", HANDLER, "warm: 1")
+    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    wait_until(lambda: runner.pool.statistics("sleep").ready == 1, every=0.01)
+    container = next(iter(runner.engine._containers.values()))
+    container.connection.sock.shutdown(socket.SHUT_RDWR)  # before the engine knows that the process is over
+    wait_until(lambda: environment.state == "gone", every=0.001)
+    assert runner.invoke("sleep").container_name != environment.name
+
+
+def test_what_is_not_http_is_refused(runner):
+    with socket.create_connection(runner.address) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        assert status_of(connection) in (400, None)
+    assert Container(runner.address, "nobody").call("GET", "/")[0] == 403
