@@ -125,6 +125,7 @@ class Facts:
     log_state: LogState
     log_bytes: int
     log_sha256: str | None
+    is_final: bool = True  # False: the container goes on
 
 
 class ProtocolViolation(Exception):
@@ -309,7 +310,7 @@ class ExecutionEnvironment:
         with self._lock:
             self._is_released = True
         self._become_ready_again()
-        return Facts(None, False, self._max_memory_mb, summary.state, summary.bytes, None)
+        return Facts(None, False, self._max_memory_mb, summary.state, summary.bytes, None, is_final=False)
 
     # --- from the runtime API -----------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ changes. The store enforces both; this module only names them.
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -126,7 +126,7 @@ class HandOver:
 
     def of(self, invocation: Invocation) -> Invocation:
         """The invocation once it is handed over."""
-        return replace(invocation, status=Status.RUNNING, **asdict(self))
+        return replace(invocation, status=Status.RUNNING, **vars(self))
 
 
 @dataclass(frozen=True)

@@ -340,6 +340,7 @@ class Invoker:
                 log_state=facts.log_state,
                 log_bytes=facts.log_bytes,
                 log_sha256=facts.log_sha256,
+                soon=not facts.is_final,
             )
             self._metrics.log_bytes(facts.log_bytes)
             if facts.oom_killed:

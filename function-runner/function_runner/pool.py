@@ -247,7 +247,6 @@ class Pool:
         self._instance = instance
         self._host_cpus = host_cpus
         self._discards = ThreadPoolExecutor(DISCARD_WORKERS, thread_name_prefix="discard")
-        self._notes = ThreadPoolExecutor(1, thread_name_prefix="notes")
         self._builders = ThreadPoolExecutor(PREPARING_WORKERS, thread_name_prefix="prepare")
         self._starters = ThreadPoolExecutor(host_cpus, thread_name_prefix="start")
         self._lock = threading.Lock()
@@ -353,7 +352,7 @@ class Pool:
         if environment.may_serve_again and self._is_current(environment):
             facts = environment.release(ending, invocation_id)
             self._give_back(place)
-            self._in_background(self._notes, record, facts)
+            record(facts)
         else:
             self._in_background(self._discards, self._discard, place, environment, ending, invocation_id, record)
 
@@ -486,7 +485,6 @@ class Pool:
             self._retire(environment, "closed")
         self._starters.shutdown(wait=True, cancel_futures=True)
         self._discards.shutdown(wait=True)
-        self._notes.shutdown(wait=True)
 
     # --- deciding: critical sections, called with the lock held -------------------------------------------------------
 
@@ -792,7 +790,9 @@ class Pool:
                     self._shelf(place.function).demand.note_run(time.monotonic() - place.served_at)
             self._serve()
             self._metrics.set_queue_depth(len(self._queue))
-        self._supply()
+            is_reused, somebody_waits = place.function.is_reused, bool(self._queue)
+        if somebody_waits or not is_reused:
+            self._supply()
 
     def _publish_log(self, place: Place) -> None:
         if place.environment is None:

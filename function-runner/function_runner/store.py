@@ -12,9 +12,10 @@ import hashlib
 import json
 import logging
 import re
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -44,7 +45,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    Update,
+    bindparam,
     case,
     create_engine,
     event,
@@ -56,6 +57,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import TypeDecorator
@@ -71,6 +73,7 @@ BUSY_SECONDS = 5.0  # how long one statement waits for another writer
 PERSISTENCE_SECONDS = 30.0  # how long an outcome is tried again before it is given up
 PAGE_BYTES = 8 * 1024 * 1024  # parameters and results on one page of `Store.search`
 ROWS_AT_ONCE = 4
+GATHERING_SECONDS = 0.25  # how long facts that may be written later wait for others
 MIGRATION_LOCK = 0x736D6C6F  # number of the Postgres advisory lock under which the tables are made
 
 OPEN = tuple(status for status in Status if not status.is_terminal)
@@ -143,12 +146,12 @@ metadata = MetaData(
 )
 
 # SQLite numbers rows only in a column declared INTEGER.
-Sequence = BigInteger().with_variant(Integer, "sqlite")
+SequenceNumber = BigInteger().with_variant(Integer, "sqlite")
 
 invocations = Table(
     "invocations",
     metadata,
-    Column("sequence", Sequence, primary_key=True, autoincrement=True),  # order of acceptance
+    Column("sequence", SequenceNumber, primary_key=True, autoincrement=True),  # order of acceptance
     Column("id", String(36), nullable=False, unique=True),
     # What was asked. Never changes.
     Column("function", Text, nullable=False),
@@ -221,7 +224,7 @@ _is_end = text(f"status IN ({_words(ENDS)})")
 invocation_events = Table(
     "invocation_events",
     metadata,
-    Column("sequence", Sequence, primary_key=True, autoincrement=True),
+    Column("sequence", SequenceNumber, primary_key=True, autoincrement=True),
     Column("invocation_id", String(36), ForeignKey("invocations.id", ondelete="CASCADE"), nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("status", String(16), nullable=False),
@@ -257,6 +260,19 @@ owners = Table(
 )
 
 
+# What is written for every invocation. Put together once: doing that takes SQLAlchemy longer than running them.
+_this = invocations.c.id == bindparam("this")
+ACCEPT = insert(invocations)
+HAND_OVER = (
+    update(invocations)
+    .where(_this, text(f"status IN ({_words((Status.QUEUED, Status.STARTING))})"))
+    .values(delivered=invocations.c.delivered + 1)
+)
+END = update(invocations).where(_this, text(f"status IN ({_words(OPEN)})"))
+SUCCEED = update(invocations).where(_this, text(f"status IN ({_words((Status.RUNNING,))})"))
+SUCCEED_WITH_NULL = SUCCEED.values(result=literal("null", Text))
+
+
 class Store:
     """The record of all invocations. Safe to share between threads; several runners may share one database.
 
@@ -275,6 +291,7 @@ class Store:
         """
         self.owner = owner or uuid.uuid4().hex[:12]
         self._writer, self._reader = _engines(database_url)
+        self._later = _Later(self._note_all)
 
     def migrate(self) -> None:
         """Bring the tables to the newest version. Does nothing when they are; safe when two runners start at once.
@@ -300,7 +317,8 @@ class Store:
             ) from error
 
     def close(self) -> None:
-        """Let go of all connections. The store opens new ones if it is used again."""
+        """Write what waits and let go of all connections. The store opens new ones if it is used again."""
+        self._later.close()
         self._writer.dispose()
         self._reader.dispose()
 
@@ -334,10 +352,9 @@ class Store:
             "owner": self.owner,
         }
         with self._writing() as connection:
-            accepted = connection.execute(insert(invocations).values(values))
-            connection.execute(insert(invocation_facts).values(invocation_id=invocation.id))
+            accepted = connection.execute(ACCEPT, values)
             if hand_over is not None:
-                connection.execute(self._hand_over(invocation.id, hand_over))
+                connection.execute(HAND_OVER, self._handed_over(invocation.id, hand_over))
         key = accepted.inserted_primary_key
         stored = replace(invocation, status=Status.QUEUED, attempt=1, sequence=key[0] if key else None)
         return stored if hand_over is None else hand_over.of(stored)
@@ -370,19 +387,11 @@ class Store:
         Returns False when it is running already, ended or unknown: then hand nothing over.
         """
         with self._writing() as connection:
-            return connection.execute(self._hand_over(invocation_id, hand_over)).rowcount == 1
+            return connection.execute(HAND_OVER, self._handed_over(invocation_id, hand_over)).rowcount == 1
 
-    def _hand_over(self, invocation_id: str, hand_over: HandOver) -> Update:
-        return (
-            update(invocations)
-            .where(invocations.c.id == invocation_id, invocations.c.status.in_((Status.QUEUED, Status.STARTING)))
-            .values(
-                status=Status.RUNNING,
-                delivered=invocations.c.delivered + 1,
-                owner=self.owner,
-                **{field.name: getattr(hand_over, field.name) for field in fields(HandOver)},
-            )
-        )
+    def _handed_over(self, invocation_id: str, hand_over: HandOver) -> dict[str, Any]:
+        values = {field.name: getattr(hand_over, field.name) for field in fields(HandOver)}
+        return {"this": invocation_id, "status": Status.RUNNING, "owner": self.owner, **values}
 
     def finish(
         self,
@@ -408,31 +417,24 @@ class Store:
         """
         if not status.is_terminal:
             raise ValueError(f"{status} is not an end")
-        values: dict[str, Any] = {"status": status, "finished_at": finished_at, "error": error}
+        values: dict[str, Any] = {"this": invocation_id, "status": status, "finished_at": finished_at, "error": error}
         if container_name is not None:
             values["container_name"] = container_name
         values |= {field.name: getattr(timings, field.name) for field in fields(Timings)}
         values |= {column: str(mlflow[key]) for key, column in MLFLOW_COLUMNS.items() if mlflow and key in mlflow}
+        change = END
         if status is Status.SUCCEEDED:
             # A handler may well return null. That is a result, and not the absence of one.
-            stored = literal("null", Text) if result is None else result
-            values |= {"result": stored, "result_sha256": _digest(result)}
-        change = (
-            update(invocations)
-            .where(
-                invocations.c.id == invocation_id,
-                invocations.c.status.in_((Status.RUNNING,) if status is Status.SUCCEEDED else OPEN),
-            )
-            .values(values)
-        )
+            change = SUCCEED_WITH_NULL if result is None else SUCCEED
+            values |= {"result_sha256": _digest(result)} | ({"result": result} if result is not None else {})
         facts = _known(exit_code=exit_code, oom_killed=oom_killed)
 
         def end() -> bool:
             with self._writing() as connection:
-                if connection.execute(change).rowcount == 0:
+                if connection.execute(change, values).rowcount == 0:
                     return False
                 if facts:
-                    connection.execute(_facts_update(invocation_id, facts))
+                    _note(connection, invocation_id, facts)
                 return True
 
         return _persist(end)
@@ -447,11 +449,15 @@ class Store:
         log_state: LogState | None = None,
         log_bytes: int | None = None,
         log_sha256: str | None = None,
+        soon: bool = False,
     ) -> None:
         """Add what became known of the container's process and its log; None leaves what is there.
 
         A database that is locked or full is tried again for half a minute.
         Works before and after the end. Facts about an invocation that is not recorded are dropped.
+
+        Args:
+            soon: need not be on the disk when this returns; written together with others a moment later.
         """
         facts = _known(
             exit_code=exit_code,
@@ -463,10 +469,16 @@ class Store:
         )
         if not facts:
             return
+        if soon:
+            self._later.add(invocation_id, facts)
+        else:
+            self._note_all([(invocation_id, facts)])
 
+    def _note_all(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         def note() -> None:
             with self._writing() as connection:
-                connection.execute(_facts_update(invocation_id, facts))
+                for invocation_id, facts in noted:
+                    _note(connection, invocation_id, facts)
 
         _persist(note)
 
@@ -634,8 +646,56 @@ def _known(**facts: object) -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _facts_update(invocation_id: str, facts: Mapping[str, object]) -> Update:
-    return update(invocation_facts).where(invocation_facts.c.invocation_id == invocation_id).values(facts)
+def _note(connection: Connection, invocation_id: str, facts: Mapping[str, object]) -> None:
+    """Add to what is known of the invocation; nothing happens when there is none."""
+    upsert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
+    values = [literal(value, invocation_facts.c[name].type) for name, value in facts.items()]
+    recorded = select(invocations.c.id, *values).where(invocations.c.id == invocation_id)
+    addition = upsert(invocation_facts).from_select(["invocation_id", *facts], recorded)
+    connection.execute(addition.on_conflict_do_update(index_elements=["invocation_id"], set_=facts))
+
+
+class _Later:
+    """Facts that may reach the disk a moment later, many with one commit. Its thread begins with the first of them."""
+
+    def __init__(self, write: Callable[[Sequence[tuple[str, Mapping[str, object]]]], None]) -> None:
+        self._write = write
+        self._changed = threading.Condition()
+        self._waiting: list[tuple[str, Mapping[str, object]]] = []
+        self._thread: threading.Thread | None = None
+        self._is_closed = False
+
+    def add(self, invocation_id: str, facts: Mapping[str, object]) -> None:
+        """Write these soon."""
+        with self._changed:
+            self._waiting.append((invocation_id, facts))
+            if self._thread is None:
+                self._is_closed = False
+                self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Write what waits; returns when it is written."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closed, timeout=GATHERING_SECONDS)
+                noted, self._waiting = self._waiting, []
+                if not noted and self._is_closed:
+                    self._thread = None
+                    return
+            if noted:
+                try:
+                    self._write(noted)
+                except StoreUnavailable as error:
+                    log.warning("facts are lost: %s", error, extra={"action": "facts_lost"})
 
 
 def _dump(value: Any, *, canonical: bool = False) -> str:

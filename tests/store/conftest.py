@@ -13,19 +13,6 @@ from function_runner.invocation import HandOver, Invocation, Start, Status, Timi
 from function_runner.store import Store
 
 
-def hand_over(container_name: str = "echo-1", start: Start = Start.COLD) -> HandOver:
-    return HandOver(
-        container_name=container_name,
-        start=start,
-        started_at=utc_now(),
-        source_hash="5" * 64,
-        image_tag="smlops/function-echo:555555555555",
-        image_id="sha256:1",
-        base_image_id="sha256:0",
-        memory_limit_mb=512,
-    )
-
-
 class Record:
     """A store with shortcuts: what a test does not care about has a value."""
 
@@ -45,8 +32,21 @@ class Record:
         )
         return self.store.start(invocation).id
 
+    @staticmethod
+    def hand_over(container_name: str = "echo-1", start: Start = Start.COLD) -> HandOver:
+        return HandOver(
+            container_name=container_name,
+            start=start,
+            started_at=utc_now(),
+            source_hash="5" * 64,
+            image_tag="smlops/function-echo:555555555555",
+            image_id="sha256:1",
+            base_image_id="sha256:0",
+            memory_limit_mb=512,
+        )
+
     def mark_running(self, invocation_id: str, container_name: str = "echo-1", start: Start = Start.COLD) -> bool:
-        return self.store.mark_running(invocation_id, hand_over(container_name, start))
+        return self.store.mark_running(invocation_id, self.hand_over(container_name, start))
 
     def finish(self, invocation_id: str, status: Status = Status.SUCCEEDED, **outcome: Any) -> bool:
         return self.store.finish(

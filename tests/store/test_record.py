@@ -21,6 +21,7 @@ from function_runner.invocation import (
     utc_now,
 )
 from function_runner.store import Store
+from support.waiting import wait_until
 
 ENDS = [status for status in Status if status.is_terminal]
 JSON = st.recursive(
@@ -312,3 +313,27 @@ def test_the_store_can_be_used_after_it_was_closed(record):
 def test_a_url_that_cannot_be_used_is_refused_at_once(url):
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         Store(url)
+
+
+def test_facts_that_may_come_later_are_written_soon_and_at_the_latest_at_the_end(record):
+    ids = [record.run() for _ in range(50)]
+    for invocation_id in ids:
+        record.store.note_facts(invocation_id, log_state=LogState.COMPLETE, log_bytes=7, soon=True)
+    record.store.note_facts("nobody", log_bytes=7, soon=True)
+    wait_until(lambda: all(record.get(invocation_id).log_bytes == 7 for invocation_id in ids), seconds=10)
+    record.store.note_facts(ids[0], log_bytes=8, soon=True)
+    record.store.close()
+    assert record.get(ids[0]).log_bytes == 8
+
+
+def test_one_that_finds_a_container_waiting_is_accepted_and_handed_over_at_once(record):
+    invocation_id = new_invocation_id()
+    accepted = record.store.start(
+        Invocation(invocation_id, "echo", {}, Status.QUEUED, utc_now(), 1.0),
+        hand_over=record.hand_over("echo-7", Start.WARM),
+    )
+    assert accepted.status is Status.RUNNING
+    assert record.get(invocation_id) == replace(accepted, log_state=LogState.OPEN)
+    assert record.events(invocation_id) == [(1, "queued"), (1, "running")]
+    assert not record.mark_running(invocation_id)
+    assert record.finish(invocation_id, result=1)

@@ -124,6 +124,8 @@ def test_what_has_not_ended_cannot_be_deleted(record):
 
 def test_what_has_ended_can_be_deleted_and_takes_its_facts_and_events_with_it(record):
     gone, kept = record.run(), record.run()
+    for invocation_id in (gone, kept):
+        record.store.note_facts(invocation_id, exit_code=0)
     record.sql("DELETE FROM invocations WHERE id = ?", gone)
     assert record.store.get(gone) is None
     assert record.events(gone) == []
