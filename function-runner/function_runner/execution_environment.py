@@ -4,7 +4,7 @@
 
 It becomes READY when its process asks the runtime API for work, BUSY when it is handed an invocation, and GONE from
 wherever it is. The runtime API's thread brings what the container says (`ask_for_work`, `take_result`, `take_error`);
-the invoker's thread waits for it (`invoke`); whoever starts it waits for `wait_ready`; a capture thread of its own
+the invoker's thread hands over and waits (`hand_over`, `result`); whoever starts it waits for `wait_ready`; a capture thread of its own
 copies the output to the log and notices the container's end. They meet in futures, so nobody polls and nobody waits
 under a lock.
 """
@@ -100,7 +100,9 @@ class Milestones:
 class _Answer:
     """What the container says to one invocation, and what it is told in return."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = 0.0) -> None:
+        self.timeout = timeout  # seconds the handler may take
+        self.deadline = Deadline.after(timeout)
         self.result: Future[bytes] = Future()
         self.accepted: Future[bool] = Future()  # whether the result became the record
 
@@ -266,14 +268,11 @@ class ExecutionEnvironment:
 
     # --- from the invoker ---------------------------------------------------------------------------------------------
 
-    def invoke(self, work: Work) -> bytes:
-        """Hand the invocation over and wait for its result, as the bytes the handler's answer was sent in.
-
-        Must be followed by `acknowledge`: until then the container's own request for delivering it stays open.
+    def hand_over(self, work: Work) -> None:
+        """Hand the invocation to the container, which is ready. Its `result` comes later.
 
         Raises:
-            InvocationFailed: one of its subclasses says how it ended instead.
-            TimedOut: no answer within ``work.timeout``; the container still runs and must be destroyed.
+            Killed: the container is not ready (any more); it has got nothing.
         """
         with self._lock:
             if self._state is not EnvironmentState.READY:
@@ -283,14 +282,25 @@ class ExecutionEnvironment:
             self._has_asked = self._is_released = False
             self.served += 1
             waiting, self._next = self._next, Future()
-            answer = self._answer = _Answer()
+            self._answer = _Answer(work.timeout)
         self._log.write_line(f"START RequestId: {work.invocation_id} Version: {self.function.version}")
         waiting.set_result(work)
+
+    def result(self) -> bytes:
+        """Wait for the result of what was handed over, as the bytes the handler's answer was sent in.
+
+        Must be followed by `acknowledge`: until then the container's own request for delivering it stays open.
+
+        Raises:
+            InvocationFailed: one of its subclasses says how it ended instead.
+            TimedOut: no answer within ``Work.timeout``; the container still runs and must be destroyed.
+        """
+        answer = self._answer
         try:
-            return answer.result.result(timeout=work.timeout)
+            return answer.result.result(timeout=answer.deadline.remaining)
         except FutureTimeoutError:
             raise TimedOut(
-                f"Function {self.function.name!r} did not finish within {work.timeout:g} s and was killed.",
+                f"Function {self.function.name!r} did not finish within {answer.timeout:g} s and was killed.",
                 phase="run",
             ) from None
 

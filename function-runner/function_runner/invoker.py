@@ -163,7 +163,6 @@ class Invoker:
             )
             hand_over = _hand_over(place.environment, place.start) if place.need_not_wait else None
             journey = _Journey(self._store.start(accepted, hand_over=hand_over), place, model)
-            _log(journey, "accepted")
             try:
                 return self._travel(journey)
             finally:
@@ -188,6 +187,7 @@ class Invoker:
         place = journey.place
         try:
             if not place.need_not_wait:
+                _log(journey, "accepted")
                 self._pool.wait(place, deadline, announce=self._announce(journey))
                 self._record_hand_over(journey)
             body = self._dispatch(journey, deadline)
@@ -225,22 +225,22 @@ class Invoker:
         if hand_over is None or not self._store.mark_running(journey.invocation.id, hand_over):
             raise Lost("The invocation was ended by somebody else before it was handed over.")
         journey.invocation = hand_over.of(journey.invocation)
-        _log(journey, "running")
 
     def _dispatch(self, journey: _Journey, deadline: Deadline) -> bytes:
         """Hand the invocation over and wait for its result."""
         invocation, environment = journey.invocation, journey.place.environment
         if environment is None:
             raise Lost("The invocation has no container.")
-        self._metrics.started(invocation.function, str(invocation.start))
         timeout = min(invocation.timeout_seconds, deadline.remaining)
         event = json.dumps(invocation.parameters, allow_nan=False).encode()
         deadline_ms = int((time.time() + timeout) * 1000)
         handed_over_at = time.monotonic()
         try:
-            return environment.invoke(
-                Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment))
-            )
+            environment.hand_over(Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment)))
+            # While the container is at work, there is time for what would otherwise keep the caller waiting.
+            _log(journey, "running")
+            self._metrics.started(invocation.function, str(invocation.start))
+            return environment.result()
         except TimedOut:
             environment.sample_memory()
             environment.kill()  # first kill, then record: a record that says so must be true

@@ -12,12 +12,13 @@ import hashlib
 import json
 import logging
 import re
+import sqlite3
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -73,6 +74,9 @@ BUSY_SECONDS = 5.0  # how long one statement waits for another writer
 PERSISTENCE_SECONDS = 30.0  # how long an outcome is tried again before it is given up
 PAGE_BYTES = 8 * 1024 * 1024  # parameters and results on one page of `Store.search`
 ROWS_AT_ONCE = 4
+TURNS_AT_ONCE = 64  # writes that share a commit
+CHECKPOINT_SECONDS = 1.0
+MAX_LOGGED_PAGES = 20_000  # of 4 KiB
 GATHERING_SECONDS = 0.25  # how long facts that may be written later wait for others
 MIGRATION_LOCK = 0x736D6C6F  # number of the Postgres advisory lock under which the tables are made
 
@@ -185,7 +189,7 @@ invocations = Table(
     Column("image_id", Text),
     Column("base_image_id", Text),
     Column("memory_limit_mb", Integer),
-    *(Column(field.name, Float) for field in fields(Timings)),
+    *(Column(entry.name, Float) for entry in fields(Timings)),
     # What came of it.
     Column("result", Json),
     Column("result_sha256", String(64)),
@@ -291,6 +295,8 @@ class Store:
         """
         self.owner = owner or uuid.uuid4().hex[:12]
         self._writer, self._reader = _engines(database_url)
+        self._commits = _Commits(self._writer)
+        self._checkpoints = _Checkpoints(self._reader)
         self._later = _Later(self._note_all)
 
     def migrate(self) -> None:
@@ -299,11 +305,12 @@ class Store:
         Raises:
             SettingsError: the database was made by a newer function runner than this one.
         """
+        self._checkpoints.start()
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
 
         def upgrade() -> None:
-            with self._writing() as connection:
+            with _translated(), self._writer.begin() as connection:
                 if connection.dialect.name == "postgresql":
                     connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
                 config.attributes["connection"] = connection
@@ -319,6 +326,7 @@ class Store:
     def close(self) -> None:
         """Write what waits and let go of all connections. The store opens new ones if it is used again."""
         self._later.close()
+        self._checkpoints.stop()
         self._writer.dispose()
         self._reader.dispose()
 
@@ -329,9 +337,12 @@ class Store:
             StoreUnavailable: records could not be written right now.
         """
         beat = update(owners).where(owners.c.owner == self.owner).values(beat=owners.c.beat + 1, seen_at=utc_now())
-        with self._writing() as connection:
+
+        def live(connection: Connection) -> None:
             if connection.execute(beat).rowcount == 0:
                 connection.execute(insert(owners).values(owner=self.owner, beat=1, seen_at=utc_now()))
+
+        self._write(live)
 
     def start(self, invocation: Invocation, *, hand_over: HandOver | None = None) -> Invocation:
         """Accept an invocation: when this returns, its row is on disk. Returns it as stored, with its sequence.
@@ -351,12 +362,15 @@ class Store:
             "status": Status.QUEUED,
             "owner": self.owner,
         }
-        with self._writing() as connection:
-            accepted = connection.execute(ACCEPT, values)
-            if hand_over is not None:
-                connection.execute(HAND_OVER, self._handed_over(invocation.id, hand_over))
-        key = accepted.inserted_primary_key
-        stored = replace(invocation, status=Status.QUEUED, attempt=1, sequence=key[0] if key else None)
+        handed_over = self._handed_over(invocation.id, hand_over) if hand_over is not None else None
+
+        def accept(connection: Connection) -> int | None:
+            key = connection.execute(ACCEPT, values).inserted_primary_key
+            if handed_over is not None:
+                connection.execute(HAND_OVER, handed_over)
+            return key[0] if key else None
+
+        stored = replace(invocation, status=Status.QUEUED, attempt=1, sequence=self._write(accept))
         return stored if hand_over is None else hand_over.of(stored)
 
     def mark_starting(self, invocation_id: str, *, container_name: str | None) -> bool:
@@ -378,19 +392,18 @@ class Store:
             .where(invocations.c.id == invocation_id, invocations.c.status.in_((Status.QUEUED, Status.STARTING)))
             .values(values)
         )
-        with self._writing() as connection:
-            return connection.execute(change).rowcount == 1
+        return self._write(lambda connection: connection.execute(change).rowcount == 1)
 
     def mark_running(self, invocation_id: str, hand_over: HandOver) -> bool:
         """The invocation is about to be handed to this container. Call it before the first byte goes out.
 
         Returns False when it is running already, ended or unknown: then hand nothing over.
         """
-        with self._writing() as connection:
-            return connection.execute(HAND_OVER, self._handed_over(invocation_id, hand_over)).rowcount == 1
+        handed_over = self._handed_over(invocation_id, hand_over)
+        return self._write(lambda connection: connection.execute(HAND_OVER, handed_over).rowcount == 1)
 
     def _handed_over(self, invocation_id: str, hand_over: HandOver) -> dict[str, Any]:
-        values = {field.name: getattr(hand_over, field.name) for field in fields(HandOver)}
+        values = {entry.name: getattr(hand_over, entry.name) for entry in fields(HandOver)}
         return {"this": invocation_id, "status": Status.RUNNING, "owner": self.owner, **values}
 
     def finish(
@@ -420,7 +433,7 @@ class Store:
         values: dict[str, Any] = {"this": invocation_id, "status": status, "finished_at": finished_at, "error": error}
         if container_name is not None:
             values["container_name"] = container_name
-        values |= {field.name: getattr(timings, field.name) for field in fields(Timings)}
+        values |= {entry.name: getattr(timings, entry.name) for entry in fields(Timings)}
         values |= {column: str(mlflow[key]) for key, column in MLFLOW_COLUMNS.items() if mlflow and key in mlflow}
         change = END
         if status is Status.SUCCEEDED:
@@ -429,15 +442,14 @@ class Store:
             values |= {"result_sha256": _digest(result)} | ({"result": result} if result is not None else {})
         facts = _known(exit_code=exit_code, oom_killed=oom_killed)
 
-        def end() -> bool:
-            with self._writing() as connection:
-                if connection.execute(change, values).rowcount == 0:
-                    return False
-                if facts:
-                    _note(connection, invocation_id, facts)
-                return True
+        def end(connection: Connection) -> bool:
+            if connection.execute(change, values).rowcount == 0:
+                return False
+            if facts:
+                _note(connection, invocation_id, facts)
+            return True
 
-        return _persist(end)
+        return _persist(lambda: self._write(end))
 
     def note_facts(
         self,
@@ -475,12 +487,11 @@ class Store:
             self._note_all([(invocation_id, facts)])
 
     def _note_all(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        def note() -> None:
-            with self._writing() as connection:
-                for invocation_id, facts in noted:
-                    _note(connection, invocation_id, facts)
+        def note(connection: Connection) -> None:
+            for invocation_id, facts in noted:
+                _note(connection, invocation_id, facts)
 
-        _persist(note)
+        _persist(lambda: self._write(note))
 
     def get(self, invocation_id: str) -> Invocation | None:
         """The record, or None when there is none."""
@@ -552,11 +563,10 @@ class Store:
         counted = {row.status: row.number for row in rows}
         return {status.value: counted.get(status, 0) for status in Status}
 
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        """One short transaction, committed at the end of the block."""
-        with _translated(), self._writer.begin() as connection:
-            yield connection
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        """Do it in a transaction; when this returns, it is on the disk. ``work`` may be done more than once."""
+        with _translated():
+            return self._commits.run(work)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -619,6 +629,8 @@ def _configure_sqlite(connection: Any, _: object) -> None:
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
     cursor.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
     cursor.execute("PRAGMA synchronous = FULL")  # what was committed survives a power cut
+    # Done in the background (see `_Checkpoints`); by itself only when that has fallen far behind.
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {MAX_LOGGED_PAGES}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
@@ -629,12 +641,12 @@ def _records() -> Select[Any]:
 
 
 def _invocation(row: RowMapping) -> Invocation:
-    values = {field.name: row[field.name] for field in fields(Invocation) if field.name in row}
+    values = {entry.name: row[entry.name] for entry in fields(Invocation) if entry.name in row}
     mlflow = {key: row[column] for key, column in MLFLOW_COLUMNS.items() if row[column] is not None}
     values |= {
         "status": Status(row["status"]),
         "start": row["start"] and Start(row["start"]),
-        "timings": Timings(**{field.name: row[field.name] for field in fields(Timings)}),
+        "timings": Timings(**{entry.name: row[entry.name] for entry in fields(Timings)}),
         "mlflow": mlflow or None,
         # Before anything is noted of the log of a container, it is being written.
         "log_state": LogState(row["log_state"] or LogState.OPEN) if row["container_name"] else None,
@@ -653,6 +665,113 @@ def _note(connection: Connection, invocation_id: str, facts: Mapping[str, object
     recorded = select(invocations.c.id, *values).where(invocations.c.id == invocation_id)
     addition = upsert(invocation_facts).from_select(["invocation_id", *facts], recorded)
     connection.execute(addition.on_conflict_do_update(index_elements=["invocation_id"], set_=facts))
+
+
+@dataclass(eq=False)
+class _Turn:
+    """What one thread wants to write, and what came of it."""
+
+    work: Callable[[Connection], Any]
+    is_over: threading.Event = field(default_factory=threading.Event)  # done, or to be done by the thread itself
+    is_done: bool = False
+    outcome: Any = None
+    error: Exception | None = None
+
+
+class _Commits:
+    """Lets threads that write at the same moment share a transaction, and so one wait for the disk.
+
+    Who finds nobody writing does it at once, in its own thread. Those who come meanwhile are written together, by the
+    first of them, as soon as that is over.
+    """
+
+    def __init__(self, writer: Engine) -> None:
+        self._writer = writer
+        self._lock = threading.Lock()
+        self._waiting: list[_Turn] = []
+        self._is_writing = False
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        """What ``work`` returns, once it is committed; or what it raises."""
+        turn = _Turn(work)
+        with self._lock:
+            self._waiting.append(turn)
+            has_to_wait, self._is_writing = self._is_writing, True
+        if has_to_wait:
+            turn.is_over.wait()
+        if not turn.is_done:
+            self._write_for_all()
+        if turn.error is not None:
+            raise turn.error
+        outcome: T = turn.outcome
+        return outcome
+
+    def _write_for_all(self) -> None:
+        with self._lock:
+            turns, self._waiting = self._waiting[:TURNS_AT_ONCE], self._waiting[TURNS_AT_ONCE:]
+        try:
+            self._commit(turns)
+        finally:
+            with self._lock:
+                following = self._waiting[0] if self._waiting else None
+                self._is_writing = following is not None
+            for turn in turns:
+                turn.is_done = True
+                turn.is_over.set()
+            if following is not None:
+                following.is_over.set()
+
+    def _commit(self, turns: list[_Turn]) -> None:
+        try:
+            with self._writer.begin() as connection:
+                for turn in turns:
+                    turn.outcome = turn.work(connection)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked for the work
+            if len(turns) == 1 or _is_locked(error):
+                for turn in turns:
+                    turn.error = error
+                return
+            for turn in turns:  # one of them is at fault: the others must not suffer for it
+                self._commit([turn])
+
+
+def _is_locked(error: Exception) -> bool:
+    """True when the database cannot be written at all right now, whoever asks."""
+    return isinstance(error, PoolTimeout) or "locked" in str(getattr(error, "orig", ""))
+
+
+class _Checkpoints:
+    """Moves what SQLite has logged into its file, now and then, so that no invocation has to wait for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin, unless the database needs none."""
+        if self._engine.dialect.name == "sqlite" and self._thread is None:
+            self._stopped.clear()
+            self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Do no more; what is left is done when the file is opened again."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        while not self._stopped.wait(CHECKPOINT_SECONDS):
+            try:
+                with self._engine.connect() as connection:
+                    # Outside of a transaction; passive: it waits for nobody and nobody waits for it.
+                    raw = connection.connection.dbapi_connection
+                    if raw is not None:
+                        raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
+                log.warning("checkpoint failed: %s", error, extra={"action": "checkpoint_failed"})
 
 
 class _Later:

@@ -1,6 +1,7 @@
 """Many threads, several runners, and processes that are killed: one wins, nothing is lost."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,9 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
 
 from function_runner.invocation import Status
 from function_runner.store import Store
+from support.waiting import wait_until
 
 PACKAGE = Path(__file__).parents[2] / "function-runner"
 ENDS = [status for status in Status if status.is_terminal]
@@ -153,3 +157,56 @@ def test_what_was_accepted_survives_kill_9(record, python):
     # At most the one whose id was being printed is there without being known.
     assert record.store.count_by_status()["queued"] - len(accepted) in (0, 1)
     assert record.finish(accepted[0], Status.CANCELLED)
+
+
+def commits_of(store):
+    """Counts the transactions that reach the disk from now on."""
+    counted = []
+    event.listen(store._writer, "commit", lambda connection: counted.append(connection))
+    return counted
+
+
+def test_writes_of_the_same_moment_share_a_commit(record):
+    counted = commits_of(record.store)
+    ids = at_once(*[record.start] * 40)
+    assert len(set(ids)) == 40
+    assert all(record.get(invocation_id).status is Status.QUEUED for invocation_id in ids)
+    assert len(counted) < 40
+
+
+def test_one_that_is_refused_does_not_harm_those_it_shares_with(record):
+    existing = record.get(record.start())
+
+    def refused():
+        with pytest.raises(IntegrityError, match="exists"):
+            record.store.start(existing)
+        return "refused"
+
+    outcomes = at_once(*[record.start] * 20, *[refused] * 5, *[record.start] * 20)
+    assert outcomes.count("refused") == 5
+    accepted = [outcome for outcome in outcomes if outcome != "refused"]
+    assert all(record.get(invocation_id).status is Status.QUEUED for invocation_id in accepted)
+    assert record.sql("SELECT count(*) FROM invocations") == [(41,)]
+
+
+def test_a_write_alone_is_done_by_its_own_thread(record):
+    seen = []
+    event.listen(record.store._writer, "commit", lambda _: seen.append(threading.current_thread()))
+    record.start()
+    assert seen == [threading.current_thread()]
+
+
+def test_the_log_of_the_database_is_emptied_in_the_background(record, monkeypatch):
+    monkeypatch.setattr("function_runner.store.CHECKPOINT_SECONDS", 0.1)
+    record.store.migrate()
+    invocation_id = record.run()
+    wait_until(
+        lambda: (
+            sqlite3.connect(f"file:{record.file}?mode=ro&immutable=1", uri=True)
+            .execute("SELECT status FROM invocations WHERE id = ?", (invocation_id,))
+            .fetchall()
+            == [("succeeded",)]
+        ),
+        seconds=10,
+        what="the file itself has it",
+    )
