@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,7 @@ def test_what_was_accepted_survives_kill_9(record, python):
 def commits_of(store):
     """Counts the transactions that reach the disk from now on."""
     counted = []
-    event.listen(store._writer, "commit", lambda connection: counted.append(connection))
+    event.listen(store._writer, "commit", counted.append)
     return counted
 
 
@@ -200,13 +201,9 @@ def test_the_log_of_the_database_is_emptied_in_the_background(record, monkeypatc
     monkeypatch.setattr("function_runner.store.CHECKPOINT_SECONDS", 0.1)
     record.store.migrate()
     invocation_id = record.run()
-    wait_until(
-        lambda: (
-            sqlite3.connect(f"file:{record.file}?mode=ro&immutable=1", uri=True)
-            .execute("SELECT status FROM invocations WHERE id = ?", (invocation_id,))
-            .fetchall()
-            == [("succeeded",)]
-        ),
-        seconds=10,
-        what="the file itself has it",
-    )
+
+    def in_the_file_itself():
+        with closing(sqlite3.connect(f"file:{record.file}?mode=ro&immutable=1", uri=True)) as file:
+            return file.execute("SELECT status FROM invocations WHERE id = ?", (invocation_id,)).fetchall()
+
+    wait_until(lambda: in_the_file_itself() == [("succeeded",)], seconds=10, what="the file itself has it")
