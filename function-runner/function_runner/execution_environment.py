@@ -4,9 +4,9 @@
 
 It becomes READY when its process asks the runtime API for work, BUSY when it is handed an invocation, and GONE from
 wherever it is. The runtime API's thread brings what the container says (`ask_for_work`, `take_result`, `take_error`);
-the invoker's thread hands over and waits (`hand_over`, `result`); whoever starts it waits for `wait_ready`; a capture thread of its own
-copies the output to the log and notices the container's end. They meet in futures, so nobody polls and nobody waits
-under a lock.
+the invoker's thread hands over and waits (`hand_over`, `result`); whoever starts it waits until it is ready
+(`wait_ready`); a capture thread of its own copies the output to the log and notices the container's end. They meet in
+futures, so nobody polls and nobody waits under a lock.
 """
 
 import contextlib
