@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from function_runner.settings import MAX_CALLER_THREADS
+from function_runner.settings import MAX_CALLER_THREADS, Settings
 
 COMPOSE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -65,3 +65,20 @@ def test_everything_is_labelled(kind: str) -> None:
 
 def test_the_runner_may_have_the_threads_that_its_settings_allow() -> None:
     assert SERVICES["runner"]["pids_limit"] >= MAX_CALLER_THREADS + 128
+
+
+# Fixed by the stack, not by a setting of that name; the proxies and the hosts are put together from several.
+FIXED = {"functions_dir", "logs_dir", "database_url", "mlflow_tracking_uri", "functions_network", "allowed_hosts"}
+# Not to be changed from outside: operations.md says so.
+INSIDE_ONLY = {
+    *("docker_host", "runtime_api_host", "runtime_api_port", "build_network", "default_cpus", "pids_limit", "tmp_mb"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(Settings.model_fields) - FIXED - INSIDE_ONLY))
+def test_a_setting_of_the_runner_reaches_it(name: str) -> None:
+    assert f"${{{name.upper()}:-" in SERVICES["runner"]["environment"][name.upper()]
+
+
+def test_what_is_not_passed_on_keeps_its_default() -> None:
+    assert not {name for name in INSIDE_ONLY if name.upper() in SERVICES["runner"]["environment"]}
