@@ -1,7 +1,9 @@
 """What the documents must say: every setting, error code and route, the commands as they are, links that lead on."""
 
+import ast
 import re
 import shlex
+import tomllib
 from unittest.mock import MagicMock
 
 import pytest
@@ -10,6 +12,7 @@ import function_runner
 from function_runner import errors
 from function_runner.api import all_routes
 from function_runner.function import Manifest
+from function_runner.metrics import Metrics
 from function_runner.settings import Settings
 from support.paths import ROOT, TRACKED
 
@@ -77,7 +80,39 @@ def test_every_route_is_documented(route):
 
 @pytest.mark.parametrize("key", Manifest.model_fields)
 def test_every_key_of_a_manifest_is_documented(key):
-    assert re.search(rf"`{key}`|^{key}:", all_text(), re.M)
+    assert re.search(rf"^\| `{key}` \|", text("docs/functions.md"), re.M)
+
+
+METRICS = re.findall(r"^# TYPE (\w+) (?:counter|gauge|histogram)$", Metrics().render()[0].decode(), re.M)
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if not name.endswith("_created")])
+def test_every_metric_is_documented(name):
+    assert f"`{name}`" in text("docs/operations.md")
+
+
+def reasons_to_retire():
+    """The words with which the pool ends environments that have no invocation."""
+    source = text("function-runner/function_runner/pool.py")
+    deciding = next(
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and node.name == "_reason_to_retire"
+    )
+    decided = {
+        node.value.value
+        for node in ast.walk(deciding)
+        if isinstance(node, ast.Return) and isinstance(node.value, ast.Constant) and node.value.value
+    }
+    return decided | set(re.findall(r'(?:_retire\(\w+|\(victim), "(\w+)"', source))
+
+
+@pytest.mark.parametrize("document", ["docs/operations.md", "docs/life-of-an-invocation.md"])
+def test_every_reason_to_retire_a_container_is_documented(document):
+    reasons = reasons_to_retire()
+
+    assert {"age", "source", "memory"} <= reasons
+    assert not {reason for reason in reasons if f"`{reason}`" not in text(document)}
 
 
 def test_the_readme_has_the_two_calls_as_written():
@@ -125,3 +160,11 @@ def test_the_architecture_names_every_room():
     missing = {room for room in rooms if not re.search(rf"`{room}(\.py|/)?`|\b{room}\b", text("docs/architecture.md"))}
 
     assert not missing
+
+
+def test_the_architecture_shows_the_floors_that_are_checked():
+    contracts = tomllib.loads(text("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    floors = re.findall(r"^\| \d \| ([^|]*) \|", text("docs/architecture.md"), re.M)
+
+    assert [set(layer.split(" | ")) for layer in layers] == [set(re.findall(r"`(\w+)/?`", floor)) for floor in floors]

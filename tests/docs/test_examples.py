@@ -3,19 +3,33 @@
 import importlib.util
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from function_runner.api.schemas import FunctionAnswer, InvocationAnswer, Problem, Record
+from function_runner.api.schemas import (
+    FunctionAnswer,
+    FunctionLimits,
+    FunctionPool,
+    InvocationAnswer,
+    PoolStatus,
+    Problem,
+    Record,
+    TimingsAnswer,
+)
 from function_runner.catalog import Catalog
 from function_runner.docker_spec import container_spec
-from function_runner.function import Function
-from function_runner.settings import Settings
+from function_runner.function import LONG_TIMEOUT, WARM_GROWTH, WARM_LIMIT, Function, Manifest
+from function_runner.invocation import ModelVersion, Start
+from function_runner.pool import MAX_READY, PoolState, PoolTotals
+from function_runner.settings import HOUSE_MB, Settings
 from support.paths import ROOT, TRACKED
 
 README = "README.md"
 OPERATIONS = "docs/operations.md"
+LIFE = "docs/life-of-an-invocation.md"
 FUNCTIONS = "docs/functions.md"
 API = "docs/api.md"
 DOCUMENTS = [str(path) for path in TRACKED if path.suffix == ".md" and path.parts[0] in (README, "docs")]
@@ -153,6 +167,10 @@ def test_answers_have_the_shape_of_the_api(document):
         if "invocation_id" in answer:
             assert set(answer) == set(InvocationAnswer.model_fields)
             InvocationAnswer.model_validate(answer)
+            assert set(answer["timings"]) == set(TimingsAnswer.model_fields)
+        elif "log_tail" in answer:
+            assert set(answer) == set(FunctionPool.model_fields)
+            FunctionPool.model_validate(answer)
         elif "type" in answer:
             assert set(answer) <= set(Problem.model_fields)
             Problem.model_validate(answer)
@@ -168,12 +186,33 @@ def test_the_answers_of_train_and_predict_have_every_promised_field():
         *("accuracy", "precision", "recall", "f1_score", "training_time_seconds", "model_name", "model_version"),
         *("model_uri", "run_id", "experiment_id", "parameters"),
     }
-    assert set(predict) == {"prediction", "probabilities", "model_name", "model_version", "model_uri"}
+    assert set(predict) == {
+        *("prediction", "probabilities", "model_name", "model_version", "model_uri", "model_format"),
+    }
+
+
+def test_the_answers_of_the_readme_come_from_containers_that_were_ready():
+    assert {found["start"] for found in json_answers(README) if "start" in found} == {"warm"}
 
 
 @pytest.mark.parametrize("field", sorted({*Record.model_fields, *Problem.model_fields, *FunctionAnswer.model_fields}))
 def test_every_field_of_a_record_a_function_and_a_problem_is_documented(field):
     assert f"`{field}`" in text(API) or f'"{field}"' in text(API)
+
+
+POOL_FIELDS = {*FunctionPool.model_fields, *PoolStatus.model_fields, *(entry.name for entry in fields(PoolTotals))}
+
+
+@pytest.mark.parametrize(
+    "word",
+    sorted({*POOL_FIELDS, *FunctionLimits.model_fields, *TimingsAnswer.model_fields, *get_args(PoolState), *Start}),
+)
+def test_every_word_about_the_pool_and_the_phases_is_documented(word):
+    assert f"`{word}`" in text(API)
+
+
+def test_the_life_of_an_invocation_tells_every_phase():
+    assert not {name for name in TimingsAnswer.model_fields if f"`{name}`" not in text(LIFE)}
 
 
 def test_every_error_of_nginx_is_documented():
@@ -186,6 +225,8 @@ def test_every_error_of_nginx_is_documented():
 
 IN_WORDS = {
     "MAX_CONCURRENCY",
+    "FUNCTIONS_MEMORY",
+    "POOL_MEMORY",
     "RUNTIME_API_HOST",
     "BUILD_NETWORK",
     "HTTP_PROXY",
@@ -213,6 +254,21 @@ def test_operations_gives_the_default_of_the_code(name):
         default = ",".join(default)
 
     assert shown.split(" ")[0].strip("`") == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+@pytest.mark.parametrize("document", [README, OPERATIONS])
+def test_the_memory_that_is_left_for_functions_is_told(document):
+    row = next(line for line in text(document).splitlines() if line.startswith("| `FUNCTIONS_MEMORY` |"))
+
+    assert f"without {HOUSE_MB} MB" in row
+    assert "at least 1024" in row
+
+
+def test_the_limits_of_the_pool_are_told():
+    limits = text(OPERATIONS).split("\n## Limits\n")[1].split("\n## ")[0]
+
+    assert f"{WARM_LIMIT} of one function, {MAX_READY} in all" in limits
+    assert f"`timeout` above {LONG_TIMEOUT:g} s" in limits
 
 
 def test_the_readme_and_operations_explain_the_same_settings():
@@ -253,10 +309,42 @@ def test_every_variable_of_a_container_is_documented(hello):
         runtime_address=("10.0.0.2", 9001),
         instance="an instance",
         host_cpus=2,
+        in_advance=True,
+        model=ModelVersion("iris_model", "1"),
     )
     names = {entry.partition("=")[0] for entry in spec.config["Env"]}
 
     assert not {name for name in names if f"`{name}`" not in text(FUNCTIONS)}
+
+
+@pytest.mark.parametrize("in_advance", [False, True])
+def test_how_a_container_learns_why_it_was_made_is_documented(hello, in_advance):
+    spec = container_spec(
+        hello,
+        Settings(),
+        name="hello-0123456789ab",
+        token="0" * 32,
+        image="an/image",
+        image_id="sha256:0",
+        runtime_address=("10.0.0.2", 9001),
+        instance="an instance",
+        host_cpus=2,
+        in_advance=in_advance,
+    )
+    variables = dict(entry.split("=", 1) for entry in spec.config["Env"])
+
+    assert f"`{variables['AWS_LAMBDA_INITIALIZATION_TYPE']}`" in text(FUNCTIONS)
+
+
+@pytest.mark.parametrize("key", ["warm", "warm_max_age", "invocations_per_container", "max_idle"])
+def test_the_default_of_a_manifest_key_is_that_of_the_code(key):
+    shown = re.search(rf"^\| `{key}` \| ([^|]*) \|", text(FUNCTIONS), re.MULTILINE).group(1)
+
+    assert shown == f"{getattr(Manifest(), key):g}"
+
+
+def test_how_far_warm_grows_is_that_of_the_code():
+    assert f"| `warm_max` | {WARM_GROWTH} times `warm`, at most {WARM_LIMIT} |" in text(FUNCTIONS)
 
 
 def test_every_hint_for_forms_is_documented():
