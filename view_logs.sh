@@ -64,14 +64,16 @@ printable() {
     -e 's/\xc2[\x80-\x9f]//g' -e 's/[\x00-\x08\x0b-\x1f\x7f]//g'
 }
 
+# Ends at the REPORT line of the newest invocation: a container may have served others before.
 follow_to_report() {
-  local show=(cat)
+  local show=(cat) newest
+  newest=$(LC_ALL=C grep -an '^START RequestId: ' -- "$file" | tail -n 1 | cut -d : -f 1 || true)
   if [ -t 1 ]; then show=(printable); fi
   exec 3< <(exec tail -n +1 -f -- "$file")
   tail_pid=$!
   trap 'kill "$tail_pid" 2>/dev/null || true' EXIT
   trap 'exit 130' INT
-  LC_ALL=C sed -u '/^REPORT RequestId: /q' <&3 | "${show[@]}"
+  LC_ALL=C sed -u -e "1,$((${newest:-1} - 1))b" -e '/^REPORT RequestId: /q' <&3 | "${show[@]}"
 }
 
 # Newest first, one name per line.

@@ -67,8 +67,8 @@ class Timings:
     start_ms: float | None = None  # the engine started its process
     init_ms: float | None = None  # the process loaded the handler's module
     run_ms: float | None = None  # from the hand-over until the result came
-    result_ms: float | None = None  # the result was checked and made durable
-    total_ms: float | None = None
+    result_ms: float | None = None  # the result was read and checked
+    total_ms: float | None = None  # all of it, up to the moment in which it is written down
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,7 @@ class Invoker:
         try:
             environment.hand_over(Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment)))
             # While the container is at work, there is time for what would otherwise keep the caller waiting.
+            self._pool.publish_log(environment)
             _log(journey, "running")
             self._metrics.started(invocation.function, str(invocation.start))
             return environment.result()

@@ -332,7 +332,7 @@ class LogStore:
     def read_part(self, container_name: str, invocation_id: str, *, tail_lines: int | None = None) -> bytes:
         """What belongs to one invocation: the file, or its part of it when the container served several.
 
-        A part goes from the invocation's START line to its REPORT line; the first one begins with the file.
+        A part goes from the invocation's START line to the next one's; the first begins with the file.
 
         Raises:
             NotFound: there is no such log file.
@@ -340,11 +340,10 @@ class LogStore:
         content = self.read(container_name)
         starts = [found.start() for found in START_LINE.finditer(content)]
         if len(starts) > 1:
-            own = content.find(f"START RequestId: {invocation_id} ".encode())
-            begin = 0 if own in (-1, starts[0]) else own
-            report = content.find(f"\nREPORT RequestId: {invocation_id}\t".encode(), begin)
-            end = content.find(b"\n", report + 1) + 1 if report >= 0 else 0
-            content = content[begin : end or len(content)]
+            own = f"START RequestId: {invocation_id} ".encode()
+            place = next((number for number, start in enumerate(starts) if content.startswith(own, start)), 0)
+            # Up to the next one's START: a line may arrive after the REPORT.
+            content = content[starts[place] if place else 0 : starts[place + 1] if place + 1 < len(starts) else None]
         if tail_lines is None:
             return content
         return b"".join(content.splitlines(keepends=True)[-tail_lines:])

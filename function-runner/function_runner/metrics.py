@@ -89,7 +89,7 @@ class Metrics:
         self._invocations.labels(function, type, status).inc()
 
     def phase(self, function: str, phase: str, seconds: float) -> None:
-        """An invocation spent this long in ``phase``: queue, build, start, run or total."""
+        """An invocation spent this long in ``phase``: one of those in `Timings`, without its unit."""
         self._durations.labels(function, phase).observe(seconds)
 
     def in_flight(self, function: str, change: int) -> None:

@@ -164,7 +164,8 @@ class _Trouble:
     problem: str
     log_tail: tuple[str, ...]
     retry_at: float
-    log_name: str | None = None  # of the log that is kept until the next failure
+    log_name: str | None = None  # of the log that is kept until this is over
+    had_been_ready: bool = False  # it could be loaded, and ended while it waited
 
 
 @dataclass
@@ -188,7 +189,7 @@ class _Shelf:
         stale = list(self.ready)
         self.ready.clear()
         self.function, self.seen_at = function, time.monotonic()
-        self.image = self.build = self.trouble = None
+        self.image = self.build = None
         self.images_missed = 0
         return stale
 
@@ -271,7 +272,6 @@ class Pool:
         Raises:
             Busy: the queue is full; ``retry_after`` is the expected wait in seconds.
             Draining: the pool is closed.
-            LogsUnavailable: there is an environment, but its log cannot be put into its place.
         """
         function = self._newest(function)
         place = Place(self, function, invocation_id)
@@ -297,9 +297,7 @@ class Pool:
                 retry_after=wait,
                 function=function.name,
             )
-        if place.need_not_wait:
-            self._publish_log(place)
-        else:
+        if not place.need_not_wait:
             self._supply()
         return place
 
@@ -308,8 +306,7 @@ class Pool:
 
         Args:
             deadline: of the whole invocation.
-            announce: told when something is being made for the caller: an image (None), or a container, by its name
-                and before it exists.
+            announce: told when something is being made for the caller: an image (None), or a container, by its name.
 
         Raises:
             QueueTimeout, Draining: the turn did not come; nothing was started.
@@ -334,7 +331,6 @@ class Pool:
                 case _Begun():
                     announce(message.name)
                 case _Served():
-                    self._publish_log(place)
                     return
                 case RunnerError():
                     self._explain_failure(place, message)
@@ -613,7 +609,8 @@ class Pool:
     def _another_will_do(self, shelf: _Shelf, waited: float) -> bool:
         """A container that serves others now will be free for this caller soon, or there may not be another one."""
         living = self._living(shelf)
-        return living > 0 and (waited < REUSE_PATIENCE_SECONDS or living >= max(1, shelf.function.warm_max))
+        most = shelf.function.warm_max if shelf.function.warm > 0 else self._settings.max_concurrency
+        return living > 0 and (waited < REUSE_PATIENCE_SECONDS or living >= max(1, most))
 
     def _living(self, shelf: _Shelf) -> int:
         """Containers of the function that have invocations left: ready, busy, or on their way from one to the other."""
@@ -754,6 +751,8 @@ class Pool:
             if shelf.function.source_hash == function.source_hash:
                 return
             stale = shelf.turn_to(function)
+            trouble, shelf.trouble = shelf.trouble, None
+        self._forget_log_of(trouble)
         for environment in stale:
             self._retire(environment, "source")
 
@@ -794,15 +793,12 @@ class Pool:
         if somebody_waits or not is_reused:
             self._supply()
 
-    def _publish_log(self, place: Place) -> None:
-        if place.environment is None:
-            return
+    def publish_log(self, environment: ExecutionEnvironment) -> None:
+        """Its container has an invocation, so its log gets its place. Where that fails it is said, and nothing more."""
         try:
-            self._logs.publish(place.environment.name)
-        except LogsUnavailable:
-            self.leave(place)
-            place.is_discarded = True
-            raise
+            self._logs.publish(environment.name)
+        except LogsUnavailable as error:
+            log.warning("%s", error, extra={"action": "log_failed", "container": environment.name})
 
     def _explain_failure(self, place: Place, error: RunnerError) -> None:
         """Whoever gets the error learns where the log is; an invocation without a container gets a log of its own."""
@@ -912,12 +908,14 @@ class Pool:
             if made.ready is not None:
                 shelf.demand.note_start(made.ready - made.begun)
             is_stale = shelf.function.source_hash != start.function.source_hash
+            over = None
             if not is_stale:
-                if shelf.trouble is not None and shelf.trouble.log_name is not None:
-                    shelf.trouble = None  # it failed to start, and now it did not
+                if shelf.trouble is not None and not shelf.trouble.had_been_ready:
+                    over, shelf.trouble = shelf.trouble, None
                 shelf.ready.append(environment)
                 self._serve()
             is_idle = environment in shelf.ready
+        self._forget_log_of(over)
         if is_stale:
             self._retire(environment, "source")
         if start.in_advance and not is_stale:
@@ -941,23 +939,34 @@ class Pool:
             shelf = self._shelf(start.function)
             self._has_ended(start, shelf)
             waiting = next((place for place in self._queue if place.function.name == start.function.name), None)
-            old_log = shelf.trouble.log_name if shelf.trouble is not None else None
+            before = shelf.trouble
             if shelf.function.source_hash == start.function.source_hash and not isinstance(error, Draining):
                 self._note_trouble(shelf, error, tail, start.name if waiting is None else None)
             if waiting is not None:
                 self._fail(waiting, error.again(), environment)
-        if old_log is not None:
-            self._logs.forget(old_log)
+        if before is not shelf.trouble:
+            self._forget_log_of(before)
         if waiting is None and environment is not None:
-            self._retire(environment, "broken", keep_log=True)
+            self._retire(environment, "broken", keep_log=shelf.trouble is not None)
+
+    def _forget_log_of(self, trouble: _Trouble | None) -> None:
+        """It is over, so its log is of no use any more."""
+        if trouble is not None and trouble.log_name is not None:
+            self._logs.forget(trouble.log_name)
 
     def _note_trouble(
-        self, shelf: _Shelf, error: RunnerError, tail: tuple[str, ...], log_name: str | None = None
+        self,
+        shelf: _Shelf,
+        error: RunnerError,
+        tail: tuple[str, ...],
+        log_name: str | None = None,
+        *,
+        had_been_ready: bool = False,
     ) -> None:
         """Critical section: called with the lock held."""
         failures = shelf.trouble.failures + 1 if shelf.trouble is not None else 1
         retry_at = time.monotonic() + min(MAX_BACK_OFF_SECONDS, 2.0**failures)
-        shelf.trouble = _Trouble(failures, error.detail, tail, retry_at, log_name)
+        shelf.trouble = _Trouble(failures, error.detail, tail, retry_at, log_name, had_been_ready)
 
     def _image_is_gone(self, start: _Start, environment: ExecutionEnvironment | None) -> None:
         """Removed by hand since we saw it: look again, which builds it."""
@@ -1003,7 +1012,8 @@ class Pool:
             if environment not in shelf.ready:
                 return  # somebody has it, and will learn it
             shelf.ready.remove(environment)
-            self._note_trouble(shelf, Killed(f"Container {environment.name} ended while it was waiting."), ())
+            error = Killed(f"Container {environment.name} ended while it was waiting.")
+            self._note_trouble(shelf, error, (), had_been_ready=True)
         self._retire(environment, "died")
 
     def _discard(
@@ -1016,6 +1026,7 @@ class Pool:
     ) -> None:
         environment.stop()
         self._give_back(place)
+        self.publish_log(environment)  # unless that has been done
         self._destroy(environment, ending, invocation_id, record)
 
     def _retire(self, environment: ExecutionEnvironment, reason: str, *, keep_log: bool = False) -> None:
@@ -1097,6 +1108,8 @@ class Pool:
                 shelf.ready.clear()
                 if not shelf.starting and not shelf.is_building and shelf.function.name not in waited_for:
                     del self._shelves[shelf.function.name]
+        for shelf in gone:
+            self._forget_log_of(shelf.trouble)
         for environment in stale:
             self._retire(environment, "source")
 

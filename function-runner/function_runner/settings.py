@@ -40,8 +40,9 @@ def _what_is_left() -> int:
     return max(1024, _machine_mb() - HOUSE_MB)
 
 
-def _half_of_what_is_left() -> int:
-    return _what_is_left() // 2
+def _most_of_what_is_left() -> int:
+    """So much that the shipped functions are kept ready with 4 GB too. Who runs gets the room of who only waits."""
+    return _what_is_left() * 7 // 10
 
 
 class Settings(BaseModel):
@@ -91,7 +92,7 @@ class Settings(BaseModel):
 
     # How much memory, in MB, counted by the containers' limits: of all function containers, and of those that wait
     functions_memory: Annotated[int, Field(ge=64)] = Field(default_factory=_what_is_left)
-    pool_memory: Annotated[int, Field(ge=0)] = Field(default_factory=_half_of_what_is_left)
+    pool_memory: Annotated[int, Field(ge=0)] = Field(default_factory=_most_of_what_is_left)
 
     # Shutting down: how long running invocations may go on after SIGTERM,
     # and are then killed. It must leave time to clean up before the container itself is killed (stop_grace_period).

@@ -18,8 +18,8 @@ def routes(settings: Settings) -> list[Route]:
             invoke,
             summary="Run a function and wait for its result",
             description=(
-                "Runs the function once, in a container of its own. Preferences in `Prefer` are ignored unless "
-                "this description says otherwise."
+                "Runs the function once, in a container of its own unless the function asks for reuse. "
+                "Preferences in `Prefer` are ignored unless this description says otherwise."
             ),
             tag="Invocations",
             body=invoke_request(settings.max_timeout),

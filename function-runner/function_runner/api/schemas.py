@@ -167,8 +167,9 @@ class TimingsAnswer(Answer):
     run_ms: float | None
     """In the handler, and on the way there and back."""
     result_ms: float | None
-    """Checking the result and making it durable."""
+    """Reading and checking the result."""
     total_ms: float | None
+    """All of it, up to the moment in which it is written down."""
 
 
 class InvocationAnswer(Answer):
@@ -181,7 +182,7 @@ class InvocationAnswer(Answer):
     """The container it ran in; also the name of its log file."""
     log_file: str | None
     start: Start | None
-    """`cold`: the container was made for this invocation; `warm`: it was already waiting."""
+    """`cold`: the container was made for this invocation; `warm`: it was waiting; `reused`: it has served others."""
     timings: TimingsAnswer
     result: Any
     """What the handler returned."""
