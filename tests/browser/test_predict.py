@@ -24,12 +24,26 @@ def test_it_works(open_function: Callable[[str], Page], run: Callable[[str], Non
     assert chart.bounding_box()["height"] > 100
 
 
+def test_it_says_which_form_of_the_model_answered(
+    open_function: Callable[[str], Page], run: Callable[[str], None]
+) -> None:
+    page = open_function("predict")
+    page.get_by_role("textbox", name="features").fill(SETOSA)
+    run("predict")
+    result = page.get_by_role("region", name="Result")
+    model = result.get_by_role("definition").filter(
+        has=page.get_by_role("link", name=re.compile("^models:.iris_model"))
+    )
+    expect(model).to_contain_text("answered by the ONNX form")
+
+
 def test_the_probabilities_are_a_table_too(open_function: Callable[[str], Page], run: Callable[[str], None]) -> None:
     page = open_function("predict")
     page.get_by_role("textbox", name="features").fill(SETOSA)
     run("predict")
     page.get_by_text("Probabilities as a table").click()
-    expect(page.get_by_role("rowheader")).to_have_text(["setosa", "versicolor", "virginica"])
+    probabilities = page.get_by_role("table", name="Class probabilities")
+    expect(probabilities.get_by_role("rowheader")).to_have_text(["setosa", "versicolor", "virginica"])
 
 
 def test_the_version_chooser_has_latest_first(open_function: Callable[[str], Page], client: Client) -> None:
@@ -49,6 +63,9 @@ def test_many_rows_are_one_line_each(open_function: Callable[[str], Page], run: 
     expect(rows).to_have_count(3)
     expect(rows.nth(1)).to_contain_text("setosa")
     expect(rows.nth(2)).to_contain_text("virginica")
+    cells = rows.nth(1).get_by_role("cell")
+    expect(cells).to_have_count(4)
+    assert len({cell.bounding_box()["y"] for cell in cells.all()}) == 1, "a row is one line"
 
 
 def test_the_function_s_refusal_appears_at_the_field(

@@ -45,7 +45,10 @@ def test_the_result_names_invocation_container_timings_and_log(
     run("train")
     result = page.get_by_role("region", name="Result")
     expect(result.get_by_text(re.compile("^train-[0-9a-f]{12}$"))).to_be_visible()
-    expect(result.get_by_text("Total")).to_be_visible()
+    expect(result.get_by_text(re.compile("^(A container was ready|No container was ready)"))).to_be_visible()
+    times = result.get_by_role("table", name="Where the time went")
+    for phase in ("Running", "Total"):
+        expect(times.get_by_role("row", name=re.compile(rf"^{phase} \d.* m?s$"))).to_be_visible()
     result.get_by_role("link", name="Show").click()
     expect(page).to_have_url(re.compile("#/invocations/"))
     expect(page.get_by_role("region", name="Log text")).to_contain_text("START RequestId:")

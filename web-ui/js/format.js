@@ -5,13 +5,13 @@ const plain = new Intl.NumberFormat(LOCALE, { maximumSignificantDigits: 6, useGr
 const ago = new Intl.RelativeTimeFormat(LOCALE, { numeric: "always", style: "narrow" });
 const stamp = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "medium" });
 
-/** 12 ms, 1.24 s, 3 min 05 s */
+/** 0.4 ms, 12 ms, 1.9 s, 3 min 05 s, and 0 ms only when it is exactly that. */
 export function duration(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) return "–";
-  if (milliseconds < 10) return `${(Math.round(milliseconds * 10) / 10).toString()} ms`;
+  if (milliseconds > 0 && milliseconds < 0.05) return "< 0.1 ms";
+  if (milliseconds < 9.95) return `${(Math.round(milliseconds * 10) / 10).toString()} ms`;
   if (milliseconds < 999.5) return `${Math.round(milliseconds)} ms`;
   const seconds = milliseconds / 1000;
-  if (seconds < 9.995) return `${seconds.toFixed(2)} s`;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
@@ -78,7 +78,42 @@ export function isFinal(value) {
 }
 
 export function startKind(value) {
-  return { cold: "cold start", warm: "warm start" }[value] ?? "";
+  return { cold: "cold start", warm: "warm start", reused: "reused" }[value] ?? "";
+}
+
+/** How an invocation came to its container, as a sentence; "" while it has none. */
+export function startWords(start, timings) {
+  if (start === "warm") return "A container was ready and waiting for this call.";
+  if (start === "reused") return "A container that was used before took this call.";
+  if (start !== "cold") return "";
+  const wasUnderWay = timings?.create_ms === 0;
+  return wasUnderWay ? "No container was ready; this call waited for one that was being made." : "No container was ready; one was made for this call.";
+}
+
+/** "2 of 2 containers ready, 1 busy": what a function's pool holds right now. */
+export function poolWords({ target, ready, starting, busy, waiting }) {
+  const kept = target === 0 && ready === 0 ? "" : ready > target ? `${count(ready, "container")} ready` : `${ready} of ${count(target, "container")} ready`;
+  const facts = [kept, starting && `${starting} starting`, busy && `${busy} busy`, waiting && `${count(waiting, "call")} waiting`];
+  return facts.filter(Boolean).join(", ");
+}
+
+/**
+ * What can be said of a call that has no answer yet. Its id comes with the answer, so the pool speaks for it: as long as calls wait,
+ * this one may be among them; when none waits, it has its container.
+ */
+export function waitingWords({ ready, starting, busy, waiting }) {
+  if (waiting === 0) return busy === 0 ? "Waiting for the answer." : "A container is running this call.";
+  const facts = [
+    `${count(waiting, "call")} waiting`,
+    starting && `${count(starting, "container")} starting`,
+    busy && `${count(busy, "container")} busy`,
+    ready && `${count(ready, "container")} ready`,
+  ];
+  return `In the queue: ${facts.filter(Boolean).join(", ")}.`;
+}
+
+function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 export function shortId(id) {

@@ -33,8 +33,9 @@ class ClassProbabilities extends AppElement {
       <details class="fold" ?open=${!this.#hasChart}>
         <summary>Probabilities as a table</summary>
         <table class="table table-sm">
-          <thead><tr><th scope="col">Class</th><th scope="col" class="figure">Probability</th></tr></thead>
-          <tbody>${entries.map(([label, share]) => html`<tr><th scope="row">${label}</th><td class="figure">${share}</td></tr>`)}</tbody>
+          <caption class="visually-hidden">Class probabilities</caption>
+          <thead><tr><th scope="col">Class</th><th scope="col" class="numeral">Probability</th></tr></thead>
+          <tbody>${entries.map(([label, share]) => html`<tr><th scope="row">${label}</th><td class="numeral">${share}</td></tr>`)}</tbody>
         </table>
       </details>`;
   }

@@ -17,7 +17,7 @@ class JsonView extends AppElement {
 function view(value, depth) {
   if (value === null) return html`<span class="quiet">none</span>`;
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (typeof value === "number") return html`<span class="figure" title=${value}>${number(value)}</span>`;
+  if (typeof value === "number") return html`<span class="numeral" title=${value}>${number(value)}</span>`;
   if (typeof value === "string") return value.includes("\n") || value.length > 200 ? html`<pre tabindex="0">${value}</pre>` : value === "" ? html`<span class="quiet">empty</span>` : value;
   if (depth >= DEEPEST) return html`<pre tabindex="0">${prettyJson(value)}</pre>`;
   return Array.isArray(value) ? list(value, depth) : object(value, depth);
@@ -34,7 +34,7 @@ function list(values, depth) {
   const shown = values.slice(0, MOST_ROWS);
   const rest = values.length > shown.length ? html`<p class="quiet">and ${values.length - shown.length} more; the raw JSON has them all.</p>` : "";
   if (shown.every((one) => one === null || typeof one !== "object")) {
-    return html`<span class="figure">${shown.map((one) => (typeof one === "number" ? number(one) : String(one))).join(", ")}</span>${rest}`;
+    return html`<span class="numeral">${shown.map((one) => (typeof one === "number" ? number(one) : String(one))).join(", ")}</span>${rest}`;
   }
   const columns = alikeColumns(shown);
   if (columns) {

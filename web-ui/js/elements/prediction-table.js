@@ -16,8 +16,8 @@ class PredictionTable extends AppElement {
     return html`
       <div class="table-scroll" tabindex="0" role="group" aria-label="Predictions">
         <table class="table table-sm">
-          <thead><tr><th scope="col">Row</th><th scope="col">Prediction</th>${classes.map((name) => html`<th scope="col" class="figure">${name}</th>`)}</tr></thead>
-          <tbody>${shown.map((prediction, index) => html`<tr><th scope="row">${index + 1}</th><td>${prediction}</td>${classes.map((name) => html`<td class="figure">${percent(probabilities[index]?.[name])}</td>`)}</tr>`)}</tbody>
+          <thead><tr><th scope="col">Row</th><th scope="col">Prediction</th>${classes.map((name) => html`<th scope="col" class="numeral">${name}</th>`)}</tr></thead>
+          <tbody>${shown.map((prediction, index) => html`<tr><th scope="row">${index + 1}</th><td>${prediction}</td>${classes.map((name) => html`<td class="numeral">${percent(probabilities[index]?.[name])}</td>`)}</tr>`)}</tbody>
         </table>
       </div>
       ${shown.length < predictions.length ? html`<p class="quiet">The first ${shown.length} of ${predictions.length} rows; the raw JSON has them all.</p>` : nothing}`;

@@ -77,8 +77,8 @@ class RecentInvocations extends AppElement {
         <status-badge .status=${one.status}></status-badge>
         <span class="name">${one.function}</span>
         <time datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time>
-        <span class="figure">${isOver ? duration(one.timings?.total_ms) : "…"}</span>
-        <span class="quiet">${startKind(one.start)}</span>
+        <span class="numeral">${isOver ? duration(one.timings?.total_ms) : "…"}</span>
+        <span class="quiet">${one.queue_position ? `place ${one.queue_position}` : startKind(one.start)}</span>
       </a>
     </li>`;
   }

@@ -8,7 +8,7 @@ import "./model-links.js";
 import "./prediction-table.js";
 import "./raw-json.js";
 
-const IN_MLFLOW = ["training_time_seconds", "model_uri", "model_name", "model_version", "run_id", "experiment_id"];
+const IN_MLFLOW = ["training_time_seconds", "model_uri", "model_name", "model_version", "run_id", "experiment_id", "model_format"];
 
 /** A function's result, shown by what it holds and not by who returned it: measures, a prediction, or any JSON. */
 class ResultView extends AppElement {
