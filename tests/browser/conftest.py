@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from support.client import Client
-from support.stack import Stack
+from support.stack import LIMITS, Stack
 from support.waiting import wait_until
 
 # Generous: on a busy machine a cold start takes seconds, and the first call of a function builds its image.
@@ -132,15 +133,50 @@ def drop_function(stack: Stack) -> Iterator[Callable[[str, str], Path]]:
 
 
 @pytest.fixture
+def drop_broken_function(drop_function: Callable[[str, str], Path], stack: Stack) -> Callable[[str], None]:
+    """Drop a function whose containers are to be kept ready and never come up; returns when the pool knows."""
+
+    def drop(name: str) -> None:
+        manifest = drop_function("init-exits", name) / "function.yaml"
+        manifest.write_text(f"{manifest.read_text()}warm: 1\n")
+        wait_until(
+            lambda: stack.get(f"/functions/{name}").json["pool"]["state"] == "broken",
+            seconds=90,
+            what="the pool has noticed",
+        )
+
+    return drop
+
+
+@pytest.fixture
 def run(page: Page) -> Callable[[str], None]:
     """Press a function's run button and wait until the call has ended."""
 
     def press(name: str) -> None:
-        button = page.get_by_role("button", name=re.compile(rf"^Run {re.escape(name)}$"))
-        button.click()
-        expect(page.get_by_role("button", name="Stop waiting")).to_have_count(0)
+        page.get_by_role("button", name=f"Run {name}", exact=True).click()
+        # The button says at once that it is busy; its words change only when the call takes long.
+        button = page.get_by_role("button", name=re.compile(rf"^(Run {re.escape(name)}$|Running)"))
+        expect(button).to_have_attribute("aria-disabled", "false")
 
     return press
+
+
+@pytest.fixture
+def fill_the_house(stack: Stack) -> Iterator[Callable[[float], None]]:
+    """Occupy every place there is for some seconds; returns when all are taken."""
+    places = int(LIMITS["MAX_CONCURRENCY"])
+
+    def fill(seconds: float) -> None:
+        for _ in range(places):
+            calls.submit(stack.invoke, "sleep", {"seconds": seconds})
+        wait_until(
+            lambda: stack.get("/functions/sleep").json["pool"]["busy"] == places,
+            seconds=60,
+            what="every place is taken",
+        )
+
+    with ThreadPoolExecutor(max_workers=places) as calls:
+        yield fill
 
 
 @pytest.fixture(autouse=True)

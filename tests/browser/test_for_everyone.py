@@ -124,6 +124,18 @@ def test_axe_finds_nothing_serious_in_an_invocation(page: Page, base_url: str, c
     assert not violations(page)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_a_function_that_does_not_start(
+    page: Page, base_url: str, drop_broken_function: Callable[[str], None], scheme: str
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    drop_broken_function(f"never-starts-{scheme}")
+    page.goto(f"{base_url}/#/functions/never-starts-{scheme}")
+    page.get_by_text("Its last log lines").click()
+    expect(page.get_by_role("region", name="Last log lines")).to_be_visible()
+    assert not violations(page)
+
+
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["360 px", "4K"])
 def test_nothing_scrolls_sideways(

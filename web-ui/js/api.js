@@ -56,6 +56,10 @@ export const api = {
     return (await get("/functions", signal)).functions;
   },
 
+  function(name, signal) {
+    return get(`/functions/${encodeURIComponent(name)}`, signal);
+  },
+
   /** Runs a function and waits for its result. Aborting the signal only stops waiting. */
   async invoke(functionName, parameters, signal) {
     const response = await send("/invoke", {

@@ -14,6 +14,7 @@ import "./elements/recent-invocations.js";
 import "./elements/theme-toggle.js";
 
 const CATALOG_PACE = 4000;
+const CHANGING_PACE = 1500;
 const PRODUCT = "Serverless MLOps";
 
 const main = document.getElementById("main");
@@ -27,7 +28,7 @@ let isReachable = true;
 const opened = new Set();
 main.replaceChildren();
 
-const look = poll(readCatalog, () => CATALOG_PACE, new AbortController().signal);
+const look = poll(readCatalog, () => (isChanging() ? CHANGING_PACE : CATALOG_PACE), new AbortController().signal);
 
 addEventListener("hashchange", () => {
   show();
@@ -35,6 +36,7 @@ addEventListener("hashchange", () => {
   // After the page has rendered: whoever uses a keyboard or a screen reader starts at its heading.
   requestAnimationFrame(() => [...main.querySelectorAll("h1")].find((heading) => heading.checkVisibility())?.focus({ preventScroll: true }));
 });
+document.addEventListener("invocation:finished", () => look());
 document.addEventListener("health", (event) => {
   if (event.detail.isReachable && !isReachable) {
     document.dispatchEvent(new CustomEvent("runner:back"));
@@ -62,6 +64,12 @@ async function readCatalog(signal) {
   } finally {
     if (!signal.aborted) show();
   }
+}
+
+/** The function on show has containers that come or go: its line should not lag behind. */
+function isChanging() {
+  const pool = functions?.find((one) => one.name === route().function)?.pool;
+  return Boolean(pool && (pool.starting || pool.busy || pool.waiting));
 }
 
 /** {function} or {invocation}. Without an address: train, where a newcomer begins, or else the first function. */

@@ -16,10 +16,10 @@ const WHOLE = {
 
 /**
  * The form of one function, made from its schema. Tells "form:run" = {parameters} and "form:stop".
- * A problem handed in marks the fields its errors belong to; what was typed stays when the function changes.
+ * Whether a call `isLong` decides what the button shows: a short one leaves it as it is. A problem handed in marks the fields its errors belong to; what was typed stays when the function changes.
  */
 class FunctionForm extends AppElement {
-  static inputs = ["function", "busySince", "problem"];
+  static inputs = ["function", "busySince", "isLong", "problem"];
   #fields = [];
   #texts = new Map();
   #errors = new Map();
@@ -156,12 +156,13 @@ class FunctionForm extends AppElement {
 
   #buttons() {
     const isBusy = Boolean(this.busySince);
+    const showsTime = isBusy && this.isLong;
     // Not `disabled`: the button keeps the focus while it waits, and pressing it again does nothing.
     return html`<div class="form-buttons">
       <button type="submit" class="btn btn-primary" aria-disabled=${isBusy ? "true" : "false"}>
-        ${isBusy ? html`<span class="spinner" aria-hidden="true"></span>Running <busy-clock .since=${this.busySince}></busy-clock>` : html`Run ${this.function.name}`}
+        ${showsTime ? html`<span class="spinner" aria-hidden="true"></span>Running <busy-clock .since=${this.busySince}></busy-clock>` : html`Run ${this.function.name}`}
       </button>
-      ${isBusy ? html`<button type="button" class="btn btn-quiet" @click=${() => this.tell("form:stop")}>Stop waiting</button>` : nothing}
+      ${showsTime ? html`<button type="button" class="btn btn-quiet" @click=${() => this.tell("form:stop")}>Stop waiting</button>` : nothing}
     </div>`;
   }
 

@@ -2,7 +2,7 @@ import { address } from "../api.js";
 import { AppElement, define } from "../element.js";
 import { html, ifDefined, nothing, repeat } from "../vendor.js";
 
-const NOTES = { invalid: "has a problem", build_failed: "build failed", building: "building" };
+const NOTES = { invalid: "has a problem", build_failed: "build failed", building: "building", broken: "does not start" };
 
 /** The functions to choose from. */
 class FunctionNav extends AppElement {
@@ -19,12 +19,17 @@ class FunctionNav extends AppElement {
                 <li>
                   <a href=${address.function(one.name)} aria-current=${ifDefined(one.name === this.current ? "page" : undefined)}>
                     <span class="name">${one.name}</span>
-                    ${NOTES[one.state] ? html`<span class="note" data-tone=${one.state === "building" ? "waiting" : "bad"}>${NOTES[one.state]}</span>` : nothing}
+                    ${note(one)}
                   </a>
                 </li>`)}
         </ul>
       </nav>`;
   }
+}
+
+function note({ state, pool }) {
+  const kind = state === "ready" ? pool.state : state;
+  return NOTES[kind] ? html`<span class="note" data-tone=${kind === "building" ? "waiting" : "bad"}>${NOTES[kind]}</span>` : nothing;
 }
 
 define("function-nav", FunctionNav);
