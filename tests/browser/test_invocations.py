@@ -13,7 +13,27 @@ def test_a_call_appears_in_the_list(open_function: Callable[[str], Page], run: C
     page.get_by_role("spinbutton", name="seconds").fill("0")
     run("sleep")
     first = page.get_by_role("region", name="Recent invocations").get_by_role("link").first
-    expect(first).to_have_accessible_name(re.compile("^Succeeded sleep"))
+    expect(first).to_have_accessible_name(re.compile("^Succeeded sleep .*(cold|warm) start"))
+
+
+def test_one_that_waits_says_at_which_place(
+    open_function: Callable[[str], Page], fill_the_house: Callable[[float], None]
+) -> None:
+    fill_the_house(12)
+    page = open_function("sleep")
+    page.get_by_role("spinbutton", name="seconds").fill("0")
+    page.get_by_role("button", name="Run sleep").click()
+    result = page.get_by_role("region", name="Result")
+    expect(result).to_contain_text("In the queue: 1 call waiting")
+    expect(result.get_by_role("timer")).to_have_text(re.compile(r"^\d+\.\d s$"))
+    waiting = page.get_by_role("region", name="Recent invocations").get_by_role(
+        "link", name=re.compile("^Queued sleep")
+    )
+    expect(waiting).to_have_accessible_name(re.compile("place 1"))
+    waiting.click()
+    expect(page.get_by_role("region", name="Result")).to_contain_text("In the queue, place 1")
+    expect(page.get_by_role("region", name="Log text")).to_have_text("Nothing has been printed yet.")
+    expect(page.get_by_role("region", name="Result")).to_contain_text("Slept")
 
 
 def test_a_call_from_elsewhere_appears_by_itself(open_function: Callable[[str], Page], client: Client) -> None:
@@ -33,7 +53,10 @@ def test_one_click_leads_to_parameters_result_timings_and_log(
     expect(page.get_by_role("heading", name="echo invocation", level=1)).to_be_focused()
     expect(page.get_by_role("region", name="Result")).to_contain_text("<b>not bold</b>")
     expect(page.get_by_role("region", name="Parameters", exact=True)).to_contain_text('"text": "<b>not bold</b>"')
-    expect(page.get_by_role("region", name="Facts")).to_contain_text("Total")
+    facts = page.get_by_role("region", name="Facts")
+    expect(facts).to_contain_text("No container was ready; one was made for this call.")
+    times = facts.get_by_role("table", name="Where the time went")
+    expect(times.get_by_role("rowheader", name="Starting the process")).to_be_visible()
     expect(page.get_by_role("region", name="Log text")).to_contain_text("START RequestId:")
 
 

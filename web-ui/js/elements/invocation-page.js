@@ -4,6 +4,7 @@ import { isFinal, time } from "../format.js";
 import { icons } from "../icons.js";
 import { poll } from "../poll.js";
 import { html, nothing } from "../vendor.js";
+import "./busy-clock.js";
 import "./invocation-facts.js";
 import "./log-pane.js";
 import "./problem-alert.js";
@@ -12,6 +13,7 @@ import "./result-view.js";
 import "./status-badge.js";
 
 const STOPPED = 3_600_000;
+const UNDER_WAY = { queued: "In the queue", starting: "Its container is starting", running: "Running" };
 
 /** One invocation from its record: how it ended, what went in and out, how long it took, and what it printed. */
 class InvocationPage extends AppElement {
@@ -19,6 +21,7 @@ class InvocationPage extends AppElement {
   #record = null;
   #problem = null;
   #look = null;
+  #since = null;
 
   connected(signal) {
     this.#look = poll((attempt) => this.#read(attempt), () => (this.#isSettled() ? STOPPED : 1500), signal);
@@ -29,6 +32,7 @@ class InvocationPage extends AppElement {
     if (before === undefined) return;
     this.#record = null;
     this.#problem = null;
+    this.#since = null;
     this.#look?.();
   }
 
@@ -81,11 +85,23 @@ class InvocationPage extends AppElement {
           <raw-json .value=${record} .heading=${"Whole record as JSON"}></raw-json>
         </section>
       </div>
-      <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status}></log-pane>`;
+      <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status} .container=${record.container_name}></log-pane>`;
+  }
+
+  /** On the clock of this page; kept, because it is not to wander while it is shown. */
+  #receivedAt({ created_at }) {
+    return (this.#since ??= performance.now() - Math.max(0, Date.now() - Date.parse(created_at)));
   }
 
   #outcome(record) {
-    if (!isFinal(record.status)) return html`<div class="empty"><span class="spinner large" aria-hidden="true"></span><p class="lead">Still going.</p><p class="quiet">The result appears here when it is there.</p></div>`;
+    if (!isFinal(record.status)) {
+      return html`<div class="empty">
+        <span class="spinner large" aria-hidden="true"></span>
+        <p class="lead">${UNDER_WAY[record.status]}${record.queue_position ? `, place ${record.queue_position}` : nothing}</p>
+        <p><busy-clock .since=${this.#receivedAt(record)}></busy-clock></p>
+        <p class="quiet">The result appears here when it is there.</p>
+      </div>`;
+    }
     if (record.status !== "succeeded") {
       const problem = Problem.fromRecord(record);
       return html`<problem-alert .problem=${problem} .errors=${problem.errors}></problem-alert>`;

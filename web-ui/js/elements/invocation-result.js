@@ -15,7 +15,7 @@ class InvocationResult extends AppElement {
       return html`
         <problem-alert .problem=${problem} .errors=${this.errors ?? problem.errors}></problem-alert>
         ${problem.invocationId ? html`<invocation-facts .invocation=${invocation ?? factsOf(problem)}></invocation-facts>` : nothing}
-        ${problem.invocationId && problem.containerName ? html`<log-pane .invocationId=${problem.invocationId} .status=${"failed"}></log-pane>` : nothing}`;
+        ${problem.invocationId && problem.containerName ? html`<log-pane .invocationId=${problem.invocationId} .status=${"failed"} .container=${problem.containerName}></log-pane>` : nothing}`;
     }
     if (!invocation) return nothing;
     return html`<result-view .result=${invocation.result}></result-view><invocation-facts .invocation=${invocation}></invocation-facts>`;
