@@ -10,7 +10,7 @@ const PHASES = [
   ["start_ms", "Starting the process", "making"],
   ["init_ms", "Loading the function", "making"],
   ["run_ms", "Running", "running"],
-  ["result_ms", "Storing the result", "keeping"],
+  ["result_ms", "Handling the result", "keeping"],
 ];
 // What a call needs around its phases, such as its record; less than this is not worth a line.
 const LEAST_REST_MS = 0.05;
