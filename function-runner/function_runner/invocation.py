@@ -66,6 +66,7 @@ class Timings:
     create_ms: float | None = None  # the engine created the container
     start_ms: float | None = None  # the engine started its process
     init_ms: float | None = None  # the process loaded the handler's module
+    record_ms: float | None = None  # the record was made durable, before the container gets anything
     run_ms: float | None = None  # from the hand-over until the result came
     result_ms: float | None = None  # the result was read and checked
     total_ms: float | None = None  # all of it, up to the moment in which it is written down

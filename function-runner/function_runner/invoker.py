@@ -74,6 +74,7 @@ class _Journey:
     invocation: Invocation
     place: Place
     model: ModelVersion | None  # what the parameters ask for, where that is known
+    record_ms: float | None = None
     run_ms: float | None = None
     result_at: float | None = None  # when the result had come
 
@@ -82,6 +83,7 @@ class _Journey:
         now = time.monotonic()
         return replace(
             self.place.timings,
+            record_ms=_rounded(self.record_ms),
             run_ms=_rounded(self.run_ms),
             result_ms=_rounded((now - self.result_at) * 1000 if self.result_at is not None else None),
             total_ms=_rounded((now - self.place.entered_at) * 1000),
@@ -235,6 +237,8 @@ class Invoker:
         event = json.dumps(invocation.parameters, allow_nan=False).encode()
         deadline_ms = int((time.time() + timeout) * 1000)
         handed_over_at = time.monotonic()
+        if journey.place.served_at is not None:
+            journey.record_ms = (handed_over_at - journey.place.served_at) * 1000
         try:
             environment.hand_over(Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment)))
             # While the container is at work, there is time for what would otherwise keep the caller waiting.

@@ -23,7 +23,8 @@ class Metrics:
         )
         self._durations = Histogram(
             "smlops_invocation_duration_seconds",
-            "Time spent in each phase of an invocation: queue, build, create, start, init, run, result; total is all.",
+            "Time spent in each phase of an invocation: queue, build, create, start, init, record, run, result; "
+            "total is all of them.",
             ("function", "phase"),
             buckets=DURATIONS,
             registry=registry,

@@ -38,9 +38,10 @@ def test_it_works(client, services):
             "create_ms": 9.0,
             "start_ms": 91.0,
             "init_ms": 300.0,
+            "record_ms": 1.0,
             "run_ms": 50.0,
             "result_ms": 1.0,
-            "total_ms": 451.1,
+            "total_ms": 452.1,
         },
         "result": {"said": ["hello", None, 1.5]},
     }

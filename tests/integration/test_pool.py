@@ -170,5 +170,5 @@ def test_the_metrics_tell_how_invocations_started(stack, drop):
     text = stack.get("/metrics").text
 
     assert 'smlops_starts_total{function="ready-counted",start="warm"} 1.0' in text
-    for phase in ("queue", "build", "create", "start", "init", "run", "result", "total"):
+    for phase in ("queue", "build", "create", "start", "init", "record", "run", "result", "total"):
         assert f'smlops_invocation_duration_seconds_count{{function="ready-counted",phase="{phase}"}} 1.0' in text

@@ -295,7 +295,7 @@ def finished(**changes: Any) -> Invocation:
         finished_at=NOW + timedelta(milliseconds=450),
         container_name="echo-0123456789ab",
         start=Start.COLD,
-        timings=Timings(0.1, 0.0, 9.0, 91.0, 300.0, 50.0, 1.0, 451.1),
+        timings=Timings(0.1, 0.0, 9.0, 91.0, 300.0, 1.0, 50.0, 1.0, 452.1),
         result="done",
         source_hash="a" * 64,
         image_tag=IMAGE.tag,

@@ -164,6 +164,8 @@ class TimingsAnswer(Answer):
     """Starting its process."""
     init_ms: float | None
     """Loading the function."""
+    record_ms: float | None
+    """Making its record durable, before the container gets anything."""
     run_ms: float | None
     """In the handler, and on the way there and back."""
     result_ms: float | None

@@ -9,6 +9,7 @@ const PHASES = [
   ["create_ms", "Making the container", "making"],
   ["start_ms", "Starting the process", "making"],
   ["init_ms", "Loading the function", "making"],
+  ["record_ms", "Writing the record", "keeping"],
   ["run_ms", "Running", "running"],
   ["result_ms", "Handling the result", "keeping"],
 ];

@@ -77,6 +77,7 @@ def _create_tables() -> None:
         sa.Column("create_ms", sa.Float),
         sa.Column("start_ms", sa.Float),
         sa.Column("init_ms", sa.Float),
+        sa.Column("record_ms", sa.Float),
         sa.Column("run_ms", sa.Float),
         sa.Column("result_ms", sa.Float),
         sa.Column("total_ms", sa.Float),
