@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 DISCARD_WORKERS = 8
 PREPARING_WORKERS = 32  # those that wait for images to be built; containers are started by as many as there are cores
 KEEPER_SECONDS = 1.0
+# The answer is on its way to the caller; what ends the container would compete with it for the interpreter.
+ANSWER_FIRST_SECONDS = 0.01
 MEMORY_SAMPLE_SECONDS = 2.0
 MAX_RETRY_AFTER_SECONDS = 300
 # An environment that is made in advance is not made from files that somebody is still saving.
@@ -1024,6 +1026,7 @@ class Pool:
         invocation_id: str,
         record: Callable[[Facts], None],
     ) -> None:
+        time.sleep(ANSWER_FIRST_SECONDS)
         environment.stop()
         self._give_back(place)
         self.publish_log(environment)  # unless that has been done
