@@ -5,6 +5,7 @@ import pytest
 
 from function_runner.docker_spec import build_spec, container_spec, image_tag, new_container_name, new_token
 from function_runner.function import Function
+from function_runner.invocation import ModelVersion
 from function_runner.settings import Settings
 
 FUNCTION = Function(
@@ -16,16 +17,18 @@ FUNCTION = Function(
     memory_mb=256,
     cpus=4,
     warm=0,
+    warm_max=0,
+    warm_max_age=3600,
     max_concurrency=None,
     invocations_per_container=1,
+    max_idle=300,
     schema=None,
     environment={"LEVEL": "3"},
 )
 SETTINGS = Settings(stack="house", functions_network="house-functions", https_proxy="http://proxy:3128")
 
 
-@pytest.fixture
-def spec():
+def specified(**more):
     return container_spec(
         FUNCTION,
         SETTINGS,
@@ -36,7 +39,13 @@ def spec():
         runtime_address=("10.1.2.3", 9001),
         instance="i1",
         host_cpus=2,
+        **more,
     )
+
+
+@pytest.fixture
+def spec():
+    return specified()
 
 
 @pytest.fixture
@@ -130,3 +139,17 @@ def test_names_and_tokens_fit_where_they_go():
     assert re.fullmatch(r"f{41}-[0-9a-f]{12}", name)
     assert len(name) <= 63  # a host name label
     assert re.fullmatch(r"[0-9a-f]{32}", new_token())
+
+
+def test_one_that_is_made_in_advance_yields_the_processor_and_says_so():
+    waiting, wanted = specified(in_advance=True).config, specified().config
+    assert waiting["HostConfig"]["CpuShares"] < wanted["HostConfig"]["CpuShares"] == 1024
+    assert (waiting["Labels"]["smlops.role"], wanted["Labels"]["smlops.role"]) == ("pool", "invoke")
+    assert "AWS_LAMBDA_INITIALIZATION_TYPE=provisioned-concurrency" in waiting["Env"]
+    assert "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand" in wanted["Env"]
+
+
+def test_it_is_told_which_model_to_load_when_that_is_known():
+    told = specified(model=ModelVersion("iris", "3")).config["Env"]
+    assert {"SMLOPS_MODEL_NAME=iris", "SMLOPS_MODEL_VERSION=3"} <= set(told)
+    assert not [variable for variable in specified().config["Env"] if variable.startswith("SMLOPS_MODEL")]

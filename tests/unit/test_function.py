@@ -35,8 +35,11 @@ def function(schema=SCHEMA) -> Function:
         memory_mb=64,
         cpus=1,
         warm=0,
+        warm_max=0,
+        warm_max_age=3600,
         max_concurrency=None,
         invocations_per_container=1,
+        max_idle=300,
         schema=schema,
     )
 
