@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly VENV="$PWD/.venv-tests"
+# shellcheck source=/dev/null
+source tests/support/prepare.sh
 
 usage() {
   cat <<'USAGE'
@@ -70,50 +72,7 @@ run_pytest() {
   exit "$result"
 }
 
-say() { printf '==> %s\n' "$*" >&2; }
-
 random_hex() { od -An -N3 -tx1 /dev/urandom | tr -d ' \n'; }
-
-prepare_python() {
-  local stamp="$VENV/.installed" wanted
-  wanted=$(sha256sum tests/requirements.txt)
-  [[ -f $stamp && $(<"$stamp") == "$wanted" ]] && return
-  say "Installing the test tools into .venv-tests"
-  local python
-  python=$(find_python) || {
-    if can_install; then
-      install_packages python3 python3-venv
-      python=$(find_python)
-    else
-      say "Python 3.11 or later with its venv module is needed (Debian: apt-get install python3 python3-venv)."
-      exit 1
-    fi
-  }
-  trust_the_hosts_certificates
-  "$python" -m venv --clear "$VENV"
-  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check uv 2>&1 | grep -v '^WARNING: Location' >&2 || true
-  # The lock names every package; one of them would refuse the runner's gunicorn (tests/overrides.txt).
-  "$VENV/bin/uv" pip install --quiet --python "$VENV/bin/python" --no-deps --require-hashes -r tests/requirements.txt
-  printf '%s\n' "$wanted" >"$stamp"
-}
-
-find_python() {
-  local candidate
-  for candidate in python3.11 python3 python3.12 python3.13; do
-    if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      command -v "$candidate"
-      return
-    fi
-  done
-  return 1
-}
-
-# Behind a proxy that signs TLS anew, the host's bundle knows its certificate and Python's own does not.
-trust_the_hosts_certificates() {
-  local bundle=/etc/ssl/certs/ca-certificates.crt
-  [[ -f $bundle ]] || return 0
-  export SSL_CERT_FILE="${SSL_CERT_FILE:-$bundle}" PIP_CERT="${PIP_CERT:-$bundle}"
-}
 
 prepare_chromium() {
   command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null && return
@@ -123,17 +82,6 @@ prepare_chromium() {
   else
     say "No Chromium found, and it cannot be installed without root on Debian: the browser tests will fail."
   fi
-}
-
-can_install() { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; }
-
-install_packages() {
-  export DEBIAN_FRONTEND=noninteractive
-  { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@"; } >/dev/null 2>"$VENV.apt.log" </dev/null || {
-    cat "$VENV.apt.log" >&2
-    exit 1
-  }
-  rm -f "$VENV.apt.log"
 }
 
 # Removes what carries the name of the stack under test, and nothing else. Silent, because pytest's summary is to be the
