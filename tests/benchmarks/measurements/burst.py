@@ -1,0 +1,138 @@
+"""Many calls in one moment on a small pool: how long they wait, in which order they start, and a queue that is full."""
+
+import time
+from dataclasses import dataclass
+
+from benchmarks.bench import Bench
+from benchmarks.charts import points
+from benchmarks.connection import Answer, Connection, Target, send_once
+from benchmarks.figures import Spread, number, percentile
+from benchmarks.load import at_once
+from benchmarks.report import Picture, Section
+from benchmarks.system import Copy, warm
+
+POOL = 4
+QUEUE_LIMIT = 8
+GIVES_UP_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A caller who does what Retry-After says until it is let in."""
+
+    first_sent_at: float
+    promises: list[float]  # seconds, one for each refusal
+    answer: Answer | None  # None: it gave up
+
+    @property
+    def waited(self) -> float:
+        """From the first try to the answer."""
+        assert self.answer is not None
+        return self.answer.received_at - self.first_sent_at
+
+
+def measure(bench: Bench) -> Section:
+    """About 4 minutes; 50 s when quick."""
+    system, calls = bench.system, bench.pick(50, 20)
+    copies = [warm(source, POOL) for source in bench.pick(("echo", "predict"), ("echo",))]
+    section = Section()
+    rows, series = [], []
+    for copy in copies:
+        system.serve(copy)
+        bench.say(f"{calls} calls of {copy.source} at once")
+        answers = at_once(calls, system.call(copy), Connection.send)
+        system.settle()
+        rows.append(_burst_row(bench, copy, answers))
+        series.append((copy.source, sorted(answer.seconds for answer in answers), copy is copies[0]))
+    section.text(f"{calls} calls at once, {POOL} containers ready, each used once:")
+    section.table(
+        ["", "answered", "of them warm", "p50 s", "last s", "a second", "overtaken", "containers"],
+        rows,
+    )
+    section.picture(
+        Picture(
+            "burst",
+            points(f"{calls} calls at once, {POOL} containers ready", "seconds until the answer, in order", series),
+            "Seconds until each answer, in order: a straight line from zero to the last of the table",
+        )
+    )
+    _full_queue(bench, copies[0], calls, section)
+    return section
+
+
+def _burst_row(bench: Bench, copy: Copy, answers: list[Answer]) -> list[str]:
+    good = [answer for answer in answers if answer.status == 200]
+    spread = Spread.of(answer.seconds for answer in answers)
+    assert spread is not None
+    records = bench.system.records_of(copy, len(answers))
+    assert {record["invocation_id"] for record in records} >= {answer.json["invocation_id"] for answer in good}
+    return [
+        copy.source,
+        f"{len(good)} of {len(answers)}",
+        str(sum(answer.json["start"] == "warm" for answer in good)),
+        number(spread.p50),
+        number(spread.last),
+        number(len(good) / spread.last),
+        str(_overtaken([record["started_at"] for record in records if record["started_at"]])),
+        str(len({answer.json["container_name"] for answer in good})),
+    ]
+
+
+def _overtaken(starts: list[str]) -> int:
+    """How many calls, given in the order of their acceptance, were started after one that was accepted later."""
+    return sum(any(later < start for later in starts[index + 1 :]) for index, start in enumerate(starts))
+
+
+def _full_queue(bench: Bench, copy: Copy, calls: int, section: Section) -> None:
+    system = bench.system
+    bench.say(f"the same with QUEUE_LIMIT={QUEUE_LIMIT}")
+    system.restart_with(QUEUE_LIMIT=str(QUEUE_LIMIT))
+    try:
+        system.serve(copy)
+        began = time.perf_counter()
+        callers = at_once(calls, system.call(copy), _persist)
+        system.settle()
+    finally:
+        system.restart_with(QUEUE_LIMIT="")
+    refused = [caller for caller in callers if caller.promises]
+    let_in = [caller for caller in callers if not caller.promises]
+    gave_up = sum(caller.answer is None for caller in callers)
+    section.text(
+        f"The same {calls} calls of {copy.source} with `QUEUE_LIMIT={QUEUE_LIMIT}`: {len(let_in)} were let in, "
+        f"{len(refused)} got 429. Each of these waited for as long as `Retry-After` said and tried again, until it was "
+        f"let in; {gave_up} gave up after {GIVES_UP_SECONDS:.0f} s."
+    )
+    if not refused or not let_in:
+        return
+    first_promises = [caller.promises[0] for caller in refused]
+    last_of_queue = max(caller.waited for caller in let_in)
+    answered = [caller.answer.received_at - began for caller in refused if caller.answer]
+    section.table(
+        ["", "seconds"],
+        [
+            ["`Retry-After` of the first refusals, smallest", number(min(first_promises))],
+            ["median", number(percentile(first_promises, 0.5))],
+            ["largest", number(max(first_promises))],
+            ["what the last one in the queue really waited", number(last_of_queue)],
+            ["until the last of the refused had its answer", number(max(answered, default=0.0))],
+        ],
+    )
+    at_second = sum(len(caller.promises) == 1 and caller.answer is not None for caller in refused)
+    most = max(len(caller.promises) for caller in refused)
+    section.text(
+        f"{at_second} of the {len(refused)} were let in at the second try; the most refusals for one were {most}."
+    )
+
+
+def _persist(connection: Connection, target: Target) -> Patient:
+    first_sent_at = time.perf_counter()
+    promises: list[float] = []
+    while time.perf_counter() < first_sent_at + GIVES_UP_SECONDS:
+        # While it waited, the server may have closed the connection.
+        answer = send_once(target) if promises else connection.send(target)
+        if answer.status == 200:
+            return Patient(first_sent_at, promises, answer)
+        assert answer.status == 429, answer.body[:500]
+        promises.append(float(answer.headers["retry-after"]))
+        time.sleep(promises[-1])
+    return Patient(first_sent_at, promises, None)

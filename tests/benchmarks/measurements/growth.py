@@ -1,0 +1,103 @@
+"""Many functions in the catalog, many records in the store: does an invocation take longer?"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.connection import Connection, Target
+from benchmarks.figures import Spread, milliseconds, number
+from benchmarks.report import Section
+from benchmarks.system import Copy, reused
+
+SEED = (Path(__file__).parents[1] / "seed_records.py").read_text(encoding="utf-8")
+FUNCTIONS = (1, 10, 50)
+SUBJECT = reused("echo", 2)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked again and again."""
+
+    title: str
+    target: Target
+
+
+def measure(bench: Bench) -> Section:
+    """About 4 minutes; 50 s when quick."""
+    section = Section()
+    _measure_functions(bench, section)
+    _measure_records(bench, section)
+    return section
+
+
+def _measure_functions(bench: Bench, section: Section) -> None:
+    """In turns, so that drift of the machine hits every size."""
+    system = bench.system
+    subjects = [
+        Subject("invoke echo (reused)", system.call(SUBJECT)),
+        Subject("GET /functions", system.page("/functions")),
+        Subject("GET /health, for comparison", system.page("/health")),
+    ]
+    samples: dict[tuple[str, int], list[float]] = {}
+    for _ in range(bench.pick(5, 2)):
+        for functions in FUNCTIONS:
+            bench.say(f"{functions} functions")
+            others = [Copy(f"echo-{index:02}", "echo", {"warm": 0}) for index in range(1, functions)]
+            system.serve(SUBJECT, uncalled=others)
+            for subject in subjects:
+                samples.setdefault((subject.title, functions), []).extend(_ask(subject, bench.pick(200, 50)))
+    section.text("By the number of functions, p50 / p99 in milliseconds:")
+    section.table(
+        ["", *(f"{functions} functions" for functions in FUNCTIONS)],
+        [
+            [subject.title, *(_cell(samples[subject.title, functions]) for functions in FUNCTIONS)]
+            for subject in subjects
+        ],
+    )
+
+
+def _measure_records(bench: Bench, section: Section) -> None:
+    system = bench.system
+    system.serve(SUBJECT)
+    invocation_id = system.invoke_once(SUBJECT).json["invocation_id"]
+    subjects = [
+        Subject("invoke echo (reused)", system.call(SUBJECT)),
+        Subject("GET /invocations", system.page("/invocations")),
+        Subject("GET /invocations, of one function", system.page(f"/invocations?function={SUBJECT.name}")),
+        Subject("GET /invocations, none found", system.page("/invocations?status=lost")),
+        Subject("GET /invocations/{id}", system.page(f"/invocations/{invocation_id}")),
+        Subject("GET /health, for comparison", system.page("/health")),
+    ]
+    cells: dict[str, list[str]] = {subject.title: [] for subject in subjects}
+    heads, restarts = [], []
+    for wanted in bench.pick((100, 10_000, 100_000), (100, 10_000)):
+        bench.say(f"{wanted} records")
+        with system.without_runner():
+            there = int(system.in_runners_place(SEED, "/data/runner.db", str(wanted)))
+            began = time.perf_counter()
+        restarts.append(number(time.perf_counter() - began))
+        heads.append(f"{number(there)} records")
+        for subject in subjects:
+            cells[subject.title].append(_cell(_ask(subject, bench.pick(1000, 100))))
+    section.text("By the number of records, p50 / p99 in milliseconds:")
+    section.table(
+        ["", *heads],
+        [*([title, *row] for title, row in cells.items()), ["restart until everything is ready, s", *restarts]],
+    )
+
+
+def _ask(subject: Subject, times: int) -> list[float]:
+    seconds = []
+    with Connection(subject.target.port) as connection:
+        for index in range(times + 1):
+            answer = connection.send(subject.target)
+            assert answer.status == 200, f"{subject.title}: {answer.status} {answer.body[:300]!r}"
+            if index:  # the first one pays for the connection behind NGINX
+                seconds.append(answer.seconds)
+    return seconds
+
+
+def _cell(seconds: list[float]) -> str:
+    spread = Spread.of(seconds)
+    return f"{milliseconds(spread.p50)} / {milliseconds(spread.p99)}" if spread else ""

@@ -1,0 +1,201 @@
+"""Predict, one row of Iris, by a forest of 100 trees: this system cold, warm and reused, and other model servers."""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.bench import Bench
+from benchmarks.charts import bars, ranges
+from benchmarks.connection import Answer, Connection, Target
+from benchmarks.figures import NOT_KNOWN, Spread, milliseconds, number, spread_cells, times
+from benchmarks.load import Throughput, has_wrk, throughput
+from benchmarks.peers.servers import all_running
+from benchmarks.report import Picture, Section
+from benchmarks.system import Copy, System, cold, reused, warm
+
+CONNECTIONS = (1, 4, 16)
+POOL = 6
+REUSED_CONTAINERS = 4
+
+
+@dataclass(eq=False)
+class Design:
+    """One way to serve the model, and what was measured of it."""
+
+    title: str
+    target: Target
+    wake: Target  # sent before each sample on the same connection, and not measured
+    copy: Copy | None = None  # of ours
+    start: str | None = None  # how the invocations that count were started
+    calls_per_round: int = 1
+    seconds: list[float] = field(default_factory=list)
+    others: int = 0  # answers that do not count, because they were started in another way
+    loads: dict[int, tuple[Throughput, int]] = field(default_factory=dict)  # and what was ready before
+
+    @property
+    def spread(self) -> Spread | None:
+        """Of the latencies."""
+        return Spread.of(self.seconds)
+
+    def sample(self) -> None:
+        """One call, or some one after the other, each on a server that has just answered something else."""
+        with Connection(self.target.port) as connection:
+            connection.send(self.wake)
+            for _ in range(self.calls_per_round):
+                self._count(connection.send(self.target))
+
+    def _count(self, answer: Answer) -> None:
+        assert answer.status == 200, f"{self.title}: {answer.status} {answer.body[:500]!r}"
+        if self.start and answer.json["start"] != self.start:
+            self.others += 1
+        else:
+            self.seconds.append(answer.seconds)
+
+
+def measure(bench: Bench) -> Section:
+    """About 18 minutes; 110 s when quick."""
+    system = bench.system
+    copies = cold("predict"), warm("predict", POOL), reused("predict", REUSED_CONTAINERS)
+    system.serve(*copies)
+    model = _download_model(system, bench.directory / "model")
+    with all_running(bench.cache, bench.directory / "peers", model, bench.say) as running:
+        titles = {
+            "cold": "cold container for each call",
+            "warm": "single-use container, warm",
+            "reused": "reused containers",
+        }
+        health = system.page("/health")
+        ours = [
+            Design(titles[start], system.call(copy), health, copy, start)
+            for start, copy in zip(titles, copies, strict=True)
+        ]
+        theirs = [Design(peer.title, target, target) for peer, target in running.targets.items()]
+        returns = {peer.title: peer.returns for peer in running.targets}
+        for design in (ours[2], *theirs):
+            design.calls_per_round = bench.pick(10, 5)
+        _measure_latencies(bench, [*ours, *theirs])
+        _measure_loads(bench, [*ours, *theirs])
+    section = _report(ours, theirs, returns)
+    for peer, reason in running.unavailable.items():
+        section.text(f"{peer.title} was not measured: {reason}")
+    return section
+
+
+def _measure_latencies(bench: Bench, designs: list[Design]) -> None:
+    """Rounds, each with every design in another order, each call on a machine that is otherwise quiet."""
+    order = random.Random(1)
+    for number_of_round in range(bench.pick(100, 8)):
+        if number_of_round % 10 == 0:
+            bench.say(f"round {number_of_round + 1}")
+        order.shuffle(designs)
+        for design in designs:
+            bench.system.settle()
+            design.sample()
+
+
+def _measure_loads(bench: Bench, designs: list[Design]) -> None:
+    for connections in CONNECTIONS:
+        for design in designs:
+            is_slow = design.start in ("cold", "warm")  # some calls a second: needs longer for as many
+            if bench.quick and is_slow and connections != 4:
+                continue
+            bench.say(f"{connections} connections, {design.title}")
+            bench.system.settle()
+            ready = bench.system.ready(design.copy) if design.copy and is_slow else 0
+            seconds = bench.pick(40, 8) if is_slow else bench.pick(10, 2)
+            design.loads[connections] = throughput(design.target, connections=connections, seconds=seconds), ready
+
+
+def _report(ours: list[Design], theirs: list[Design], returns: dict[str, str]) -> Section:
+    section = Section()
+    section.text("One call at a time on a machine that is otherwise quiet, milliseconds:")
+    base = ours[1].spread or ours[0].spread
+    assert base is not None
+    section.table(
+        ["", "answers with", "n", "p50", "p95", "p99", "p50 against single-use"],
+        [
+            [
+                design.title,
+                returns.get(design.title, "class, probabilities"),
+                *spread_cells(design.spread),
+                times(design.spread.p50 / base.p50) if design.spread else NOT_KNOWN,
+            ]
+            for design in (*ours, *theirs)
+        ],
+    )
+    for design in ours:
+        if design.others:
+            section.text(f"{design.others} calls of “{design.title}” were not started that way and do not count.")
+    section.picture(
+        Picture(
+            "peers",
+            ranges(
+                "One prediction, one call at a time",
+                "milliseconds, logarithmic; dot: median, line: to the highest percentile of the table",
+                [
+                    (
+                        design.title,
+                        spread.p50 * 1000,
+                        (spread.p99 or spread.p95 or spread.p50) * 1000,
+                        design in ours,
+                    )
+                    for design in (*ours, *theirs)
+                    if (spread := design.spread)
+                ],
+            ),
+            "Medians and high percentiles of the table above as a picture",
+        )
+    )
+    tool = "wrk" if has_wrk() else "a client in Python"
+    section.text(f"1, 4 and 16 connections that are always busy ({tool}), answers a second (and the median in ms):")
+    section.table(
+        ["", *(f"{connections}" for connections in CONNECTIONS)],
+        [
+            [design.title, *(_load_cell(design, connections) for connections in CONNECTIONS)]
+            for design in (*ours, *theirs)
+        ],
+    )
+    failures = [
+        f"{design.title} {count}"
+        for design in (*ours, *theirs)
+        if (count := sum(load.failures for load, _ in design.loads.values()))
+    ]
+    section.text(f"Answers that were errors: {', '.join(failures) or 'none'}.")
+    most = CONNECTIONS[-1]
+    section.picture(
+        Picture(
+            "throughput",
+            bars(
+                f"Predictions a second with {most} connections",
+                "",
+                [
+                    (design.title, _rate(design, most), design in ours)
+                    for design in (*ours, *theirs)
+                    if most in design.loads
+                ],
+            ),
+            f"Answers a second with {most} connections as bars",
+        )
+    )
+    return section
+
+
+def _rate(design: Design, connections: int) -> float:
+    """Answers a second; what a pool had ready at the beginning was made before and is left out."""
+    load, ready = design.loads[connections]
+    return max(0.0, load.answers - load.failures - ready) / load.seconds
+
+
+def _load_cell(design: Design, connections: int) -> str:
+    if connections not in design.loads:
+        return NOT_KNOWN
+    return f"{number(_rate(design, connections))} ({milliseconds(design.loads[connections][0].p50)})"
+
+
+def _download_model(system: System, folder: Path) -> Path:
+    """The registered model, from MLflow by its own client."""
+    import mlflow  # takes seconds, and only this benchmark needs it
+
+    mlflow.set_tracking_uri(f"{system.url}/mlflow")
+    folder.mkdir(exist_ok=True)
+    return Path(mlflow.artifacts.download_artifacts("models:/iris_model/latest", dst_path=str(folder)))
