@@ -35,6 +35,17 @@ class Throughput:
         return (self.answers - self.failures) / self.seconds
 
 
+def repeat(target: Target, *, times: int, within: float) -> list[Answer]:
+    """Call after call on one connection, after one that does not count; fewer when the seconds are over before."""
+    answers: list[Answer] = []
+    with Connection(target.port) as connection:
+        connection.send(target)
+        ends_at = time.perf_counter() + within
+        while len(answers) < times and time.perf_counter() < ends_at:
+            answers.append(connection.send(target))
+    return answers
+
+
 def closed_loop(target: Target, *, clients: int, seconds: float) -> list[Answer]:
     """Each client sends again as soon as it has its answer, until the time is over. Answers in order of arrival."""
     ends_at = time.perf_counter() + seconds

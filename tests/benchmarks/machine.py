@@ -54,8 +54,9 @@ def describe() -> str:
     """One sentence for the reader of a table."""
     engine = docker("version", "--format", "{{.Server.Version}}").strip()
     driver, cgroup = docker("info", "--format", "{{.Driver}} {{.CgroupVersion}}").split()
+    kernel = ".".join(platform.release().split(".")[:2])
     return (
-        f"{cores()} cores ({_processor()}), {round(memory_mb() / 1024)} GiB, {_system()}, kernel {platform.release()}, "
+        f"{cores()} cores ({_processor()}), {round(memory_mb() / 1024)} GiB, {_system()}, kernel {kernel}, "
         f"Docker Engine {engine} ({driver}, cgroup v{cgroup})"
     )
 

@@ -11,14 +11,14 @@ usage() {
   cat <<'USAGE'
 Usage: tests/benchmarks/run.sh [--quick] [name ...]
 
-  tests/benchmarks/run.sh                 everything, about 40 minutes
+  tests/benchmarks/run.sh                 everything, about 35 minutes
   tests/benchmarks/run.sh --quick         everything with small samples, under 5 minutes: to try the scripts
   tests/benchmarks/run.sh peers burst     only these
 
 Names, with the minutes that each takes:
-  peers      18  predict cold, warm and reused, against other model servers
+  peers      17  predict cold, warm and reused, against other model servers
   overhead    2  what the system adds to a handler
-  sustained   6  single-use containers per second, against what the machine can start
+  sustained   5  single-use containers per second, against what the machine can start
   burst       4  many calls at once on a small pool; a full queue
   memory      1  of a ready environment, and of the services
   train       3  train cold and warm, against the same handler run bare

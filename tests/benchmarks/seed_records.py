@@ -1,8 +1,9 @@
-"""Runs in the runner's image while the runner is stopped: fills the record with copies of its newest success.
+"""Runs in the runner's image while the runner is stopped: makes so many records, and prints how many there are.
 
     seed_records.py DATABASE WANTED
 
-Copies, so that it needs no knowledge of the columns. The database's own triggers hold: a row is born queued.
+The oldest are deleted or copies of the newest success are added. Copies, so that it needs no knowledge of the columns.
+The database's own triggers hold: a row is born queued, and only one that has ended can be deleted.
 """
 
 import sqlite3
@@ -28,6 +29,8 @@ with connection:
     of_it = "SELECT * FROM invocation_facts WHERE invocation_id = ?"
     facts = dict(connection.execute(of_it, [record["id"]]).fetchone())
     del record["sequence"]
+    oldest = "SELECT sequence FROM invocations ORDER BY sequence DESC LIMIT -1 OFFSET ?"
+    connection.execute(f"DELETE FROM invocations WHERE sequence IN ({oldest})", [wanted])
     (there,) = connection.execute("SELECT count(*) FROM invocations").fetchone()
     for _ in range(wanted - there):
         identifier = str(uuid.uuid4())

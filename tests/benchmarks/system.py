@@ -121,7 +121,7 @@ class System(Stack):
             return (
                 all(pool["ready"] >= pool["warm"] for pool in pools)
                 and not any(pool[state] for pool in pools for state in ("starting", "busy", "waiting"))
-                and len(container_ids(f"smlops.stack={self.name}", "smlops.function")) == ready
+                and len(container_ids(f"smlops.stack={self.name}", "smlops.environment")) == ready
             )
 
         wait_until(is_quiet, seconds=SETTLE_SECONDS, what="pools are full and nothing else runs", every=0.05)

@@ -53,7 +53,7 @@ def measure(bench: Bench) -> Section:
         Picture(
             "burst",
             points(f"{calls} calls at once, {POOL} containers ready", "seconds until the answer, in order", series),
-            "Seconds until each answer, in order: a straight line from zero to the last of the table",
+            "Seconds until each answer, from the first to the last, as points",
         )
     )
     _full_queue(bench, copies[0], calls, section)
@@ -84,44 +84,46 @@ def _overtaken(starts: list[str]) -> int:
 
 
 def _full_queue(bench: Bench, copy: Copy, calls: int, section: Section) -> None:
+    """Twice: a runner that has just started can only guess how long a call takes, later it has seen some."""
     system = bench.system
-    bench.say(f"the same with QUEUE_LIMIT={QUEUE_LIMIT}")
+    bench.say(f"the same with QUEUE_LIMIT={QUEUE_LIMIT}, twice")
     system.restart_with(QUEUE_LIMIT=str(QUEUE_LIMIT))
     try:
-        system.serve(copy)
-        began = time.perf_counter()
-        callers = at_once(calls, system.call(copy), _persist)
+        columns = []
+        for _ in range(2):
+            system.serve(copy)
+            columns.append(_refusals(at_once(calls, system.call(copy), _persist)))
         system.settle()
     finally:
         system.restart_with(QUEUE_LIMIT="")
+    section.text(
+        f"The same {calls} calls of {copy.source} with `QUEUE_LIMIT={QUEUE_LIMIT}`, so that some get 429. "
+        "Who was refused waits for as long as `Retry-After` says and tries again, until it is let in:"
+    )
+    section.table(
+        ["", "right after a start", "again"], [[title, *(column[title] for column in columns)] for title in columns[0]]
+    )
+
+
+def _refusals(callers: list[Patient]) -> dict[str, str]:
     refused = [caller for caller in callers if caller.promises]
     let_in = [caller for caller in callers if not caller.promises]
-    gave_up = sum(caller.answer is None for caller in callers)
-    section.text(
-        f"The same {calls} calls of {copy.source} with `QUEUE_LIMIT={QUEUE_LIMIT}`: {len(let_in)} were let in, "
-        f"{len(refused)} got 429. Each of these waited for as long as `Retry-After` said and tried again, until it was "
-        f"let in; {gave_up} gave up after {GIVES_UP_SECONDS:.0f} s."
-    )
-    if not refused or not let_in:
-        return
-    first_promises = [caller.promises[0] for caller in refused]
-    last_of_queue = max(caller.waited for caller in let_in)
-    answered = [caller.answer.received_at - began for caller in refused if caller.answer]
-    section.table(
-        ["", "seconds"],
-        [
-            ["`Retry-After` of the first refusals, smallest", number(min(first_promises))],
-            ["median", number(percentile(first_promises, 0.5))],
-            ["largest", number(max(first_promises))],
-            ["what the last one in the queue really waited", number(last_of_queue)],
-            ["until the last of the refused had its answer", number(max(answered, default=0.0))],
-        ],
-    )
-    at_second = sum(len(caller.promises) == 1 and caller.answer is not None for caller in refused)
-    most = max(len(caller.promises) for caller in refused)
-    section.text(
-        f"{at_second} of the {len(refused)} were let in at the second try; the most refusals for one were {most}."
-    )
+    answered = [caller for caller in refused if caller.answer]
+    promises = [caller.promises[0] for caller in refused]
+    return {
+        "let in at once": str(len(let_in)),
+        "refused at first": str(len(refused)),
+        "`Retry-After` of the first refusal, seconds, smallest": number(min(promises, default=None)),
+        "… median": number(percentile(promises, 0.5) if promises else None),
+        "… largest": number(max(promises, default=None)),
+        "seconds that the last of those let in at once had to wait": number(max(caller.waited for caller in let_in)),
+        "of the refused, let in at the second try": str(sum(len(caller.promises) == 1 for caller in answered)),
+        "most refusals for one caller": str(max((len(caller.promises) for caller in refused), default=0)),
+        "seconds until the last of the refused had its answer": number(
+            max((caller.waited for caller in answered), default=None)
+        ),
+        f"gave up after {GIVES_UP_SECONDS:.0f} s": str(len(refused) - len(answered)),
+    }
 
 
 def _persist(connection: Connection, target: Target) -> Patient:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.bench import Bench
-from benchmarks.connection import Connection, Target
+from benchmarks.connection import Target
 from benchmarks.figures import Spread, milliseconds, number
+from benchmarks.load import repeat
 from benchmarks.report import Section
 from benchmarks.system import Copy, reused
 
@@ -42,14 +43,14 @@ def _measure_functions(bench: Bench, section: Section) -> None:
     samples: dict[tuple[str, int], list[float]] = {}
     for _ in range(bench.pick(5, 2)):
         for functions in FUNCTIONS:
-            bench.say(f"{functions} functions")
+            bench.say(f"functions: {functions}")
             others = [Copy(f"echo-{index:02}", "echo", {"warm": 0}) for index in range(1, functions)]
             system.serve(SUBJECT, uncalled=others)
             for subject in subjects:
                 samples.setdefault((subject.title, functions), []).extend(_ask(subject, bench.pick(200, 50)))
-    section.text("By the number of functions, p50 / p99 in milliseconds:")
+    section.text("By the number of functions in the catalog, p50 / p99 in milliseconds:")
     section.table(
-        ["", *(f"{functions} functions" for functions in FUNCTIONS)],
+        ["functions", *map(str, FUNCTIONS)],
         [
             [subject.title, *(_cell(samples[subject.title, functions]) for functions in FUNCTIONS)]
             for subject in subjects
@@ -72,30 +73,25 @@ def _measure_records(bench: Bench, section: Section) -> None:
     cells: dict[str, list[str]] = {subject.title: [] for subject in subjects}
     heads, restarts = [], []
     for wanted in bench.pick((100, 10_000, 100_000), (100, 10_000)):
-        bench.say(f"{wanted} records")
+        bench.say(f"records: {wanted}")
         with system.without_runner():
             there = int(system.in_runners_place(SEED, "/data/runner.db", str(wanted)))
             began = time.perf_counter()
         restarts.append(number(time.perf_counter() - began))
-        heads.append(f"{number(there)} records")
+        heads.append(number(there))
         for subject in subjects:
             cells[subject.title].append(_cell(_ask(subject, bench.pick(1000, 100))))
-    section.text("By the number of records, p50 / p99 in milliseconds:")
+    section.text("By the number of records in the store, p50 / p99 in milliseconds:")
     section.table(
-        ["", *heads],
+        ["records", *heads],
         [*([title, *row] for title, row in cells.items()), ["restart until everything is ready, s", *restarts]],
     )
 
 
 def _ask(subject: Subject, times: int) -> list[float]:
-    seconds = []
-    with Connection(subject.target.port) as connection:
-        for index in range(times + 1):
-            answer = connection.send(subject.target)
-            assert answer.status == 200, f"{subject.title}: {answer.status} {answer.body[:300]!r}"
-            if index:  # the first one pays for the connection behind NGINX
-                seconds.append(answer.seconds)
-    return seconds
+    answers = repeat(subject.target, times=times, within=10)
+    assert all(answer.status == 200 for answer in answers), f"{subject.title}: {answers[-1].body[:300]!r}"
+    return [answer.seconds for answer in answers]
 
 
 def _cell(seconds: list[float]) -> str:

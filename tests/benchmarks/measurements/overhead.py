@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from benchmarks.bench import Bench
 from benchmarks.connection import Answer, Connection
 from benchmarks.figures import Spread, milliseconds, number, percentile, spread_cells
+from benchmarks.load import repeat
 from benchmarks.report import Section
 from benchmarks.system import reused, warm
 
@@ -18,8 +19,7 @@ def measure(bench: Bench) -> Section:
     single_use, kept = warm("echo", POOL), reused("echo", 1)
     system.serve(single_use, kept)
 
-    with Connection(system.port) as connection:
-        hot = [connection.send(system.call(kept)) for _ in range(bench.pick(2000, 300))]
+    hot = repeat(system.call(kept), times=bench.pick(2000, 300), within=20)
 
     def gentle() -> Iterable[Answer]:
         for _ in range(bench.pick(120, 12)):

@@ -35,7 +35,7 @@ class Finding:
 
 
 def measure(bench: Bench) -> Section:
-    """About 6 minutes; 70 s when quick."""
+    """About 5 minutes; 60 s when quick."""
     findings = []
     for source in ("echo", "predict"):
         copy = warm(source, POOL)
