@@ -62,7 +62,7 @@ def _running_system() -> Iterator[System]:
     system = System(name, directory)
     _say(f"The system that is measured is called {name}; its files are in {directory}")
     try:
-        system.start_with_a_model()
+        system.start_with_models()
         yield system
     finally:
         if os.environ.get("KEEP"):

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 import yaml
 
-from benchmarks import machine
+from benchmarks import machine, models
 from benchmarks.connection import Answer, Target, send_once
 from support.docker_cli import container_ids, docker
 from support.paths import ROOT
@@ -21,12 +21,14 @@ from support.waiting import wait_until
 SOURCES = {
     "train": ROOT / "functions" / "train",
     "predict": ROOT / "functions" / "predict",
+    "predict-sklearn": ROOT / "functions" / "predict",
     "echo": ROOT / "tests" / "benchmarks" / "functions" / "echo",
 }
 IRIS_ROW = [5.1, 3.5, 1.4, 0.2]
 PARAMETERS: dict[str, dict[str, Any]] = {
     "train": {"n_estimators": 100, "max_depth": 10, "test_size": 0.2, "model_name": "benchmark"},
-    "predict": {"model_name": "iris_model", "model_version": "latest", "features": IRIS_ROW},
+    "predict": {"model_name": models.WITH_TWIN, "model_version": "latest", "features": IRIS_ROW},
+    "predict-sklearn": {"model_name": models.WITHOUT_TWIN, "model_version": "latest", "features": IRIS_ROW},
     "echo": {"text": "hello"},
 }
 FOR_EVER = 1_000_000  # invocations that a container which is to be reused may serve
@@ -52,6 +54,8 @@ class Copy:
         shutil.copytree(SOURCES[self.source], folder, ignore=shutil.ignore_patterns("__pycache__"))
         manifest = folder / "function.yaml"
         content = yaml.safe_load(manifest.read_text(encoding="utf-8")) | self.manifest
+        if self.source == "predict-sklearn":  # what is loaded before the invocation is the default
+            content["parameters"]["properties"]["model_name"]["default"] = models.WITHOUT_TWIN
         manifest.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
@@ -61,13 +65,14 @@ def cold(source: str) -> Copy:
 
 
 def warm(source: str, containers: int) -> Copy:
-    """So many containers are kept ready, and each serves one invocation."""
-    return Copy(f"{source}-warm", source, {"warm": containers})
+    """So many containers are kept ready, no more and no fewer, and each serves one invocation."""
+    return Copy(f"{source}-warm", source, {"warm": containers, "warm_max": containers})
 
 
 def reused(source: str, containers: int) -> Copy:
     """So many containers serve all invocations."""
-    return Copy(f"{source}-reused", source, {"warm": containers, "invocations_per_container": FOR_EVER})
+    kept = {"warm": containers, "warm_max": containers}
+    return Copy(f"{source}-reused", source, kept | {"invocations_per_container": FOR_EVER})
 
 
 class System(Stack):
@@ -81,12 +86,13 @@ class System(Stack):
         self.environment["POOL_MEMORY"] = str(machine.memory_mb("MemAvailable") // 2)
         self._served: dict[str, Copy] = {}
 
-    def start_with_a_model(self) -> None:
-        """Start it; start.sh trains the first model."""
+    def start_with_models(self) -> None:
+        """Start it; start.sh trains the first model, which is then registered without its ONNX twin as well."""
         self.functions_path.mkdir(exist_ok=True)
         self.logs_path.mkdir(exist_ok=True)
         self._fill_catalog(Copy("train", "train", {"warm": 0}), Copy("predict", "predict", {"warm": 0}))
         self.start()
+        models.register_without_twin(f"{self.url}/mlflow")
 
     def serve(self, *copies: Copy, uncalled: Iterable[Copy] = ()) -> None:
         """Make these functions the whole catalog; return when they are built and their pools are full.
@@ -116,11 +122,11 @@ class System(Stack):
         """Wait until all pools are full, nothing runs or starts, and no container is left of what ran."""
 
         def is_quiet() -> bool:
-            pools = [function["pool"] for function in self.get("/functions").json["functions"]]
+            pools = self._pools()
             ready = sum(pool["ready"] for pool in pools)
             return (
-                all(pool["ready"] >= pool["warm"] for pool in pools)
-                and not any(pool[state] for pool in pools for state in ("starting", "busy", "waiting"))
+                _are_full(pools)
+                and not any(pool["busy"] or pool["waiting"] for pool in pools)
                 and len(container_ids(f"smlops.stack={self.name}", "smlops.environment")) == ready
             )
 
@@ -129,12 +135,13 @@ class System(Stack):
 
     def wait_until_full(self, *, every: float) -> None:
         """Wait until all pools are full, without asking the engine."""
+        wait_until(lambda: _are_full(self._pools()), seconds=SETTLE_SECONDS, what="pools are full", every=every)
 
-        def is_full() -> bool:
-            pools = [function["pool"] for function in self.get("/functions").json["functions"]]
-            return all(pool["ready"] >= pool["warm"] and not pool["starting"] for pool in pools)
-
-        wait_until(is_full, seconds=SETTLE_SECONDS, what="pools are full", every=every)
+    def _pools(self) -> list[dict[str, Any]]:
+        pools = [function["pool"] for function in self.get("/functions").json["functions"]]
+        for pool in pools:
+            assert pool["state"] != "broken", pool
+        return pools
 
     def ready(self, copy: Copy) -> int:
         """How many environments wait for this function's calls."""
@@ -199,3 +206,7 @@ class System(Stack):
             return str(self.get("/debug").json["version"])
         except (requests.RequestException, KeyError):
             return "unknown"
+
+
+def _are_full(pools: list[dict[str, Any]]) -> bool:
+    return all(pool["ready"] == pool["target"] and not pool["starting"] for pool in pools)

@@ -6,7 +6,7 @@ from benchmarks.machine import MEBIBYTE, NOTHING, Memory, memory_of, parent_of, 
 from benchmarks.report import Section
 from benchmarks.system import warm
 
-POOLS = {"echo": 4, "predict": 4, "train": 2}
+POOLS = {"echo": 4, "predict": 4, "predict-sklearn": 4, "train": 2}
 SERVICES = ("runner", "mlflow", "nginx")
 
 

@@ -1,10 +1,9 @@
 """Predict, one row of Iris, by a forest of 100 trees: this system cold, warm and reused, and other model servers."""
 
-import os
 import random
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from benchmarks import models
 from benchmarks.bench import Bench
 from benchmarks.charts import bars, ranges
 from benchmarks.connection import Answer, Connection, Target
@@ -17,6 +16,7 @@ from benchmarks.system import Copy, System, cold, reused, warm
 CONNECTIONS = (1, 4, 16)
 POOL = 6
 REUSED_CONTAINERS = 4
+SINGLE_USE = "single-use container, warm"
 
 
 @dataclass(eq=False)
@@ -32,6 +32,11 @@ class Design:
     seconds: list[float] = field(default_factory=list)
     others: int = 0  # answers that do not count, because they were started in another way
     loads: dict[int, tuple[Throughput, int]] = field(default_factory=dict)  # and what was ready before
+
+    @property
+    def is_slow(self) -> bool:
+        """A container for each call: some calls a second."""
+        return self.start in ("cold", "warm")
 
     @property
     def spread(self) -> Spread | None:
@@ -54,32 +59,33 @@ class Design:
 
 
 def measure(bench: Bench) -> Section:
-    """About 17 minutes; 90 s when quick."""
+    """About 20 minutes; 100 s when quick."""
     system = bench.system
-    copies = cold("predict"), warm("predict", POOL), reused("predict", REUSED_CONTAINERS)
-    system.serve(*copies)
-    model = _download_model(system, bench.directory / "model")
+    ours = [
+        _of_ours(system, "cold container for each call", cold("predict"), "cold"),
+        _of_ours(system, SINGLE_USE, warm("predict", POOL), "warm"),
+        _of_ours(system, "reused containers", reused("predict", REUSED_CONTAINERS), "reused"),
+        _of_ours(system, f"{SINGLE_USE}, scikit-learn", warm("predict-sklearn", POOL), "warm"),
+        _of_ours(system, "reused containers, scikit-learn", reused("predict-sklearn", REUSED_CONTAINERS), "reused"),
+    ]
+    system.serve(*(design.copy for design in ours if design.copy))
+    model = models.download(f"{system.url}/mlflow", bench.directory / "model")
     with all_running(bench.cache, bench.directory / "peers", model, bench.say) as running:
-        titles = {
-            "cold": "cold container for each call",
-            "warm": "single-use container, warm",
-            "reused": "reused containers",
-        }
-        health = system.page("/health")
-        ours = [
-            Design(titles[start], system.call(copy), health, copy, start)
-            for start, copy in zip(titles, copies, strict=True)
-        ]
         theirs = [Design(peer.title, target, target) for peer, target in running.targets.items()]
         returns = {peer.title: peer.returns for peer in running.targets}
-        for design in (ours[2], *theirs):
-            design.calls_per_round = bench.pick(10, 5)
+        for design in (*ours, *theirs):
+            if not design.is_slow:
+                design.calls_per_round = bench.pick(10, 5)
         _measure_latencies(bench, [*ours, *theirs])
         _measure_loads(bench, [*ours, *theirs])
     section = _report(ours, theirs, returns)
     for peer, reason in running.unavailable.items():
         section.text(f"{peer.title} was not measured: {reason}")
     return section
+
+
+def _of_ours(system: System, title: str, copy: Copy, start: str) -> Design:
+    return Design(title, system.call(copy), system.page("/health"), copy, start)
 
 
 def _measure_latencies(bench: Bench, designs: list[Design]) -> None:
@@ -97,18 +103,17 @@ def _measure_latencies(bench: Bench, designs: list[Design]) -> None:
 def _measure_loads(bench: Bench, designs: list[Design]) -> None:
     for connections in bench.pick(CONNECTIONS, CONNECTIONS[1:2]):
         for design in designs:
-            is_slow = design.start in ("cold", "warm")  # some calls a second: needs longer for as many
             bench.say(f"{connections} connections, {design.title}")
             bench.system.settle()
-            ready = bench.system.ready(design.copy) if design.copy and is_slow else 0
-            seconds = bench.pick(40, 8) if is_slow else bench.pick(10, 2)
+            ready = bench.system.ready(design.copy) if design.copy and design.is_slow else 0
+            seconds = bench.pick(40, 8) if design.is_slow else bench.pick(10, 2)
             design.loads[connections] = throughput(design.target, connections=connections, seconds=seconds), ready
 
 
 def _report(ours: list[Design], theirs: list[Design], returns: dict[str, str]) -> Section:
     section = Section()
     section.text("One call at a time on a machine that is otherwise quiet, milliseconds:")
-    single_use = ours[1].spread
+    single_use = next(design.spread for design in ours if design.title == SINGLE_USE)
     section.table(
         ["", "answers with", "n", "p50", "p95", "p99", "p50 against single-use"],
         [
@@ -180,13 +185,3 @@ def _rate(design: Design, connections: int) -> float:
 
 def _load_cell(design: Design, connections: int) -> str:
     return f"{number(_rate(design, connections))} ({milliseconds(design.loads[connections][0].p50)})"
-
-
-def _download_model(system: System, folder: Path) -> Path:
-    """The registered model, from MLflow by its own client."""
-    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-    import mlflow  # takes seconds, and only this benchmark needs it
-
-    mlflow.set_tracking_uri(f"{system.url}/mlflow")
-    folder.mkdir(exist_ok=True)
-    return Path(mlflow.artifacts.download_artifacts("models:/iris_model/latest", dst_path=str(folder)))

@@ -35,9 +35,9 @@ class Finding:
 
 
 def measure(bench: Bench) -> Section:
-    """About 5 minutes; 60 s when quick."""
+    """About 7 minutes; 80 s when quick."""
     findings = []
-    for source in ("echo", "predict"):
+    for source in ("echo", "predict", "predict-sklearn"):
         copy = warm(source, POOL)
         bench.system.serve(copy)
         bench.say(f"{source}: what one container costs")
