@@ -16,10 +16,12 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.bench import Bench
+from benchmarks.figures import number
 from benchmarks.system import System
 from support.stack import remove
 
 NAMES = ("peers", "overhead", "sustained", "burst", "memory", "train", "growth")
+IDLE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,18 @@ def _running_system() -> Iterator[System]:
 
 def _circumstances(bench: Bench) -> str:
     quick = " Quick run with small samples: not to be quoted." if bench.quick else ""
-    return f"{datetime.now(UTC):%Y-%m-%d}, version {bench.system.version()}. {machine.describe()}.{quick}"
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, version {bench.system.version()}. {machine.describe()}; "
+        f"{number(_idle_load(bench))} cores were busy before the first measurement.{quick}"
+    )
+
+
+def _idle_load(bench: Bench) -> float:
+    """Cores that are busy although nobody calls: whatever else the machine does is in every figure."""
+    bench.system.settle()
+    with machine.CpuMeter() as meter:
+        time.sleep(IDLE_SECONDS)
+    return meter.cores_busy
 
 
 def _cache() -> Path:

@@ -62,13 +62,14 @@ def closed_loop(target: Target, *, clients: int, seconds: float) -> list[Answer]
     return sorted(answers, key=lambda answer: answer.received_at)
 
 
-def at_once(calls: int, target: Target, call: Callable[[Connection, Target], T]) -> list[T]:
-    """Open so many connections, then make the call on all of them in the same moment."""
+def at_once(calls: int, target: Target, call: Callable[[Connection, Target], T], *, apart: float = 0) -> list[T]:
+    """Open so many connections, then make the call on all of them in the same moment, or so many seconds apart."""
     gate = threading.Barrier(calls)
 
-    def one(_: int) -> T:
+    def one(index: int) -> T:
         with Connection(target.port) as connection:
             gate.wait(timeout=60)
+            time.sleep(index * apart)
             return call(connection, target)
 
     with ThreadPoolExecutor(calls) as threads:

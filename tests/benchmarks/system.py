@@ -99,6 +99,7 @@ class System(Stack):
 
         Those that are never called are not built.
         """
+        self.settle()  # what was measured before has ended
         self._fill_catalog(*copies, *uncalled)
         for copy in copies:
             built = self.post(f"/functions/{copy.name}/build", timeout=900)
@@ -108,7 +109,7 @@ class System(Stack):
     def _fill_catalog(self, *copies: Copy) -> None:
         wanted = {copy.name: copy for copy in copies}
         for folder in self.functions_path.iterdir():
-            if wanted.get(folder.name) != self._served.get(folder.name):
+            if folder.name not in wanted or wanted[folder.name] != self._served.get(folder.name):
                 shutil.rmtree(folder)
         new = self.directory / "new"
         for copy in copies:
@@ -123,25 +124,33 @@ class System(Stack):
 
         def is_quiet() -> bool:
             pools = self._pools()
-            ready = sum(pool["ready"] for pool in pools)
             return (
-                _are_full(pools)
-                and not any(pool["busy"] or pool["waiting"] for pool in pools)
-                and len(container_ids(f"smlops.stack={self.name}", "smlops.environment")) == ready
+                self._are_full(pools)
+                and not any(pool["busy"] or pool["waiting"] for pool in pools.values())
+                and len(container_ids(f"smlops.stack={self.name}", "smlops.environment"))
+                == sum(pool["ready"] for pool in pools.values())
             )
 
-        wait_until(is_quiet, seconds=SETTLE_SECONDS, what="pools are full and nothing else runs", every=0.05)
+        wait_until(
+            is_quiet, seconds=SETTLE_SECONDS, what="pools are full and nothing else runs: see /debug", every=0.05
+        )
         time.sleep(QUIET_SECONDS)
 
     def wait_until_full(self, *, every: float) -> None:
         """Wait until all pools are full, without asking the engine."""
-        wait_until(lambda: _are_full(self._pools()), seconds=SETTLE_SECONDS, what="pools are full", every=every)
+        wait_until(lambda: self._are_full(self._pools()), seconds=SETTLE_SECONDS, what="pools are full", every=every)
 
-    def _pools(self) -> list[dict[str, Any]]:
-        pools = [function["pool"] for function in self.get("/functions").json["functions"]]
-        for pool in pools:
-            assert pool["state"] != "broken", pool
+    def _pools(self) -> dict[str, dict[str, Any]]:
+        pools = {function["name"]: function["pool"] for function in self.get("/functions").json["functions"]}
+        for name, pool in pools.items():
+            assert pool["state"] != "broken", f"{name}: {pool}"
         return pools
+
+    def _are_full(self, pools: dict[str, dict[str, Any]]) -> bool:
+        return pools.keys() == self._served.keys() and all(
+            pool["ready"] >= self._served[name].manifest["warm"] and not pool["starting"]
+            for name, pool in pools.items()
+        )
 
     def ready(self, copy: Copy) -> int:
         """How many environments wait for this function's calls."""
@@ -206,7 +215,3 @@ class System(Stack):
             return str(self.get("/debug").json["version"])
         except (requests.RequestException, KeyError):
             return "unknown"
-
-
-def _are_full(pools: list[dict[str, Any]]) -> bool:
-    return all(pool["ready"] == pool["target"] and not pool["starting"] for pool in pools)
