@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine, report
 from benchmarks.bench import Bench
@@ -29,15 +30,14 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Measure. A benchmark that fails leaves its table as it was and does not keep the others from being done."""
     arguments = _arguments()
-    for one in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.default_int_handler)  # clean up, as for Ctrl-C
+    _on_interruption(signal.default_int_handler)
     try:
         with _running_system() as system:
             bench = Bench(system, arguments.quick, _cache(), system.directory)
             circumstances = _circumstances(bench)
             failed = [name for name in arguments.names if not _measure(name, bench, circumstances)]
     except KeyboardInterrupt:
-        sys.exit("Interrupted; everything that was started is removed. Tables that were finished are written.")
+        sys.exit("Interrupted. The tables of what was finished are written.")
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}")
 
@@ -70,9 +70,15 @@ def _running_system() -> Iterator[System]:
         if os.environ.get("KEEP"):
             _say(f"Kept: stack {name}, files in {directory}")
         else:
+            _on_interruption(signal.SIG_IGN)  # it takes seconds, and is what an impatient person wants too
             _say("Removing it")
             system.run_start_script("--stop")
             remove(name, directory)
+
+
+def _on_interruption(act: Any) -> None:
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, act)
 
 
 def _circumstances(bench: Bench) -> str:
