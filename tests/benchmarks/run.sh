@@ -11,15 +11,15 @@ usage() {
   cat <<'USAGE'
 Usage: tests/benchmarks/run.sh [--quick] [name ...]
 
-  tests/benchmarks/run.sh                 everything, about 35 minutes
-  tests/benchmarks/run.sh --quick         everything with small samples, under 5 minutes: to try the scripts
+  tests/benchmarks/run.sh                 everything, about 40 minutes
+  tests/benchmarks/run.sh --quick         everything with small samples, about 5 minutes: to try the scripts
   tests/benchmarks/run.sh peers burst     only these
 
 Names, with the minutes that each takes:
-  peers      17  predict cold, warm and reused, against other model servers
+  peers      20  predict cold, warm and reused, against other model servers
   overhead    2  what the system adds to a handler
-  sustained   5  single-use containers per second, against what the machine can start
-  burst       4  many calls at once on a small pool; a full queue
+  sustained   7  single-use containers per second, against what the machine can start
+  burst       5  many calls at once on a small pool; a full queue
   memory      1  of a ready environment, and of the services
   train       3  train cold and warm, against the same handler run bare
   growth      4  many functions in the catalog, many records in the store

@@ -71,8 +71,8 @@ def measure(bench: Bench) -> Section:
     system.serve(*(design.copy for design in ours if design.copy))
     model = models.download(f"{system.url}/mlflow", bench.directory / "model")
     with all_running(bench.cache, bench.directory / "peers", model, bench.say) as running:
-        theirs = [Design(peer.title, target, target) for peer, target in running.targets.items()]
-        returns = {peer.title: peer.returns for peer in running.targets}
+        theirs = [Design(peer.name_and_version, target, target) for peer, target in running.targets.items()]
+        returns = {peer.name_and_version: peer.returns for peer in running.targets}
         for design in (*ours, *theirs):
             if not design.is_slow:
                 design.calls_per_round = bench.pick(10, 5)
@@ -80,7 +80,7 @@ def measure(bench: Bench) -> Section:
         _measure_loads(bench, [*ours, *theirs])
     section = _report(ours, theirs, returns)
     for peer, reason in running.unavailable.items():
-        section.text(f"{peer.title} was not measured: {reason}")
+        section.text(f"{peer.name_and_version} was not measured: {reason}")
     return section
 
 
@@ -91,7 +91,7 @@ def _of_ours(system: System, title: str, copy: Copy, start: str) -> Design:
 def _measure_latencies(bench: Bench, designs: list[Design]) -> None:
     """Rounds, each with every design in another order, each call on a machine that is otherwise quiet."""
     order = random.Random(1)
-    for number_of_round in range(bench.pick(100, 6)):
+    for number_of_round in range(bench.pick(100, 5)):
         if number_of_round % 10 == 0:
             bench.say(f"round {number_of_round + 1}")
         order.shuffle(designs)
@@ -106,7 +106,7 @@ def _measure_loads(bench: Bench, designs: list[Design]) -> None:
             bench.say(f"{connections} connections, {design.title}")
             bench.system.settle()
             ready = bench.system.ready(design.copy) if design.copy and design.is_slow else 0
-            seconds = bench.pick(40, 8) if design.is_slow else bench.pick(10, 2)
+            seconds = bench.pick(40, 6) if design.is_slow else bench.pick(10, 2)
             design.loads[connections] = throughput(design.target, connections=connections, seconds=seconds), ready
 
 

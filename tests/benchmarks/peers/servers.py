@@ -62,6 +62,12 @@ class Peer:
     prepare: Callable[[Place], Sequence[str]]  # writes what it needs and returns the command
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def name_and_version(self) -> str:
+        """As in the table."""
+        lines = (HERE / f"{self.name}.txt").read_text(encoding="utf-8").splitlines()
+        return f"{self.title} {next(line.partition('==')[2] for line in lines if line.startswith(f'{self.name}=='))}"
+
     def target(self, port: int) -> Target:
         """The request for one row."""
         return Target.post(port, self.path, self.body)
