@@ -8,6 +8,7 @@ The pool decides under one lock and works outside of it. Every event (a call, an
 that became free) ends in the same two questions: who can be served now (`_serve`), and what must be made (`_plan`).
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -27,6 +28,8 @@ from function_runner.errors import (
     Busy,
     Draining,
     EngineUnavailable,
+    FunctionInvalid,
+    FunctionNotFound,
     InvocationFailed,
     Killed,
     LogsUnavailable,
@@ -185,6 +188,7 @@ class _Shelf:
     images_missed: int = 0  # how often it was gone when a container was to be made of it
     trouble: _Trouble | None = None
     is_short_of_memory: bool = False
+    is_gone: bool = False  # its folder was not there when the keeper last looked
 
     def turn_to(self, function: Function) -> list[ExecutionEnvironment]:
         """The source has changed: returns the environments that are of no use any more."""
@@ -396,10 +400,13 @@ class Pool:
     def statistics(self, function_name: str) -> PoolStatistics:
         """How many environments the function has, by state, and how many callers wait for one."""
         now = time.monotonic()
+        if function_name not in self._shelves:
+            warm = self._warm_of(function_name)
+            return PoolStatistics(warm, warm, 0, 0, 0, 0, "ok" if warm else "off")
         with self._lock:
             shelf = self._shelves.get(function_name)
             waiting = sum(place.function.name == function_name for place in self._queue)
-            if shelf is None:
+            if shelf is None:  # it has just been removed
                 return PoolStatistics(0, 0, 0, 0, 0, waiting, "off")
             warm, target, trouble = shelf.function.warm, shelf.demand.target(shelf.function, now), shelf.trouble
             state: PoolState = "off" if warm == 0 else "no_memory" if shelf.is_short_of_memory else "ok"
@@ -423,6 +430,13 @@ class Pool:
                 problem=problem,
                 log_tail=tail,
             )
+
+    def _warm_of(self, function_name: str) -> int:
+        """What a function that the pool has not seen yet asks for."""
+        try:
+            return self._catalog.get(function_name).warm
+        except (FunctionInvalid, FunctionNotFound):
+            return 0
 
     def totals(self) -> dict[str, Any]:
         """The pool as a whole, for the status page."""
@@ -657,6 +671,7 @@ class Pool:
     def _may_be_made_in_advance(shelf: _Shelf, now: float) -> bool:
         return (
             shelf.function.warm > 0
+            and not shelf.is_gone
             and not shelf.is_building
             and (shelf.image is not None or now - shelf.seen_at >= SOURCE_SETTLE_SECONDS)
             and (shelf.trouble is None or now >= shelf.trouble.retry_at)
@@ -742,21 +757,29 @@ class Pool:
         """The function as it is now: while one caller looked it up, another may have seen it change."""
         shelf = self._shelves.get(function.name)
         if shelf is not None and shelf.function.source_hash != function.source_hash:
-            function = self._catalog.get(function.name)
-            self._turn_to(function)
+            return self._turn_to_newest(function.name)
         return function
 
-    def _turn_to(self, function: Function) -> None:
-        """Let go of everything that was made from an older source."""
-        with self._lock:
-            shelf = self._shelf(function)
-            if shelf.function.source_hash == function.source_hash:
-                return
-            stale = shelf.turn_to(function)
-            trouble, shelf.trouble = shelf.trouble, None
-        self._forget_log_of(trouble)
-        for environment in stale:
-            self._retire(environment, "source")
+    def _turn_to_newest(self, name: str) -> Function:
+        """Let go of everything that was made from an older source of the function, and return the function.
+
+        Others may do the same with what they have read a moment earlier or later. So each reads again until what it
+        reads is what is there: then the last word is the newest.
+
+        Raises:
+            FunctionNotFound, FunctionInvalid: there is no such function (any more).
+        """
+        while True:
+            function = self._catalog.get(name)
+            with self._lock:
+                shelf = self._shelf(function)
+                if shelf.function.source_hash == function.source_hash:
+                    return function
+                stale = shelf.turn_to(function)
+                trouble, shelf.trouble = shelf.trouble, None
+            self._forget_log_of(trouble)
+            for environment in stale:
+                self._retire(environment, "source")
 
     def _is_current(self, environment: ExecutionEnvironment) -> bool:
         shelf = self._shelves.get(environment.function.name)
@@ -836,6 +859,8 @@ class Pool:
             image = self._images.ensure(function, Deadline.after(self._settings.sync_wait_limit))
         except RunnerError as error:
             problem = error
+            with contextlib.suppress(RunnerError):
+                self._turn_to_newest(function.name)  # if it was edited meanwhile, that is why, and there is another try
         with self._lock:
             shelf = self._shelf(function)
             shelf.is_building = False
@@ -917,6 +942,9 @@ class Pool:
                 shelf.ready.append(environment)
                 self._serve()
             is_idle = environment in shelf.ready
+            if is_idle and shelf.is_gone:  # removed while this one was being made
+                shelf.ready.remove(environment)
+                is_idle, is_stale = False, True
         self._forget_log_of(over)
         if is_stale:
             self._retire(environment, "source")
@@ -1101,10 +1129,15 @@ class Pool:
         """Notice new, changed and removed functions without waiting for their next call."""
         known = {entry.name: entry.function for entry in self._catalog.list()}
         for function in known.values():
-            if function is not None and (function.warm > 0 or function.name in self._shelves):
-                self._turn_to(function)
+            shelf = self._shelves.get(function.name) if function is not None else None
+            is_news = shelf is not None and function is not None and shelf.function.source_hash != function.source_hash
+            if function is not None and (is_news or (shelf is None and function.warm > 0)):
+                with contextlib.suppress(FunctionInvalid, FunctionNotFound):
+                    self._turn_to_newest(function.name)
         with self._lock:
-            gone = [shelf for name, shelf in self._shelves.items() if known.get(name) is None]
+            for name, shelf in self._shelves.items():
+                shelf.is_gone = known.get(name) is None
+            gone = [shelf for shelf in self._shelves.values() if shelf.is_gone]
             waited_for = {place.function.name for place in self._queue}
             stale = [environment for shelf in gone for environment in shelf.ready]
             for shelf in gone:

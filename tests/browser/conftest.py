@@ -187,12 +187,4 @@ def nothing_stays(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     stack: Stack = request.getfixturevalue("stack")
     yield
-
-    def made_for_invocations() -> list[str]:
-        return [
-            found["Name"]
-            for found in stack.function_containers()
-            if found["Config"]["Labels"].get("smlops.role") != "pool"
-        ]
-
-    wait_until(lambda: not made_for_invocations(), seconds=60, what="the containers of this test are removed")
+    wait_until(lambda: not stack.used_containers(), seconds=60, what="the containers of this test are removed")

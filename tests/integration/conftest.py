@@ -17,15 +17,7 @@ from support.waiting import wait_until
 def nothing_stays(request: pytest.FixtureRequest, stack: Stack) -> Iterator[None]:
     """After each test its containers are gone; one that stays is a failure."""
     yield
-
-    def made_for_invocations() -> list[str]:
-        return [
-            found["Name"]
-            for found in stack.function_containers()
-            if found["Config"]["Labels"].get("smlops.role") != "pool"
-        ]
-
-    wait_until(lambda: not made_for_invocations(), seconds=30, what="the containers of this test are removed")
+    wait_until(lambda: not stack.used_containers(), seconds=30, what="the containers of this test are removed")
 
 
 @pytest.fixture

@@ -110,6 +110,11 @@ class Stack(Client):
         labels = [f"smlops.stack={self.name}", f"smlops.function={function}" if function else "smlops.function"]
         return containers(*labels)
 
+    def used_containers(self) -> list[str]:
+        """Names of the containers that have had an invocation: only then is their log in the folder of logs itself."""
+        names = [found["Name"].lstrip("/") for found in self.function_containers()]
+        return [name for name in names if (self.logs_path / f"{name}.log").exists()]
+
     def wait_until_ready(self, *, seconds: float = 90) -> None:
         """Until /ready answers 200."""
 

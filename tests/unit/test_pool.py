@@ -244,6 +244,21 @@ class TestRetiring:
         wait_until(lambda: not {env.name for env in old} & {one.name for one in runner.engine.containers()})
         assert {env.function.source_hash for env in ready(runner, "echo", 2)} != {old[0].function.source_hash}
 
+    def test_one_that_is_edited_while_it_is_built_is_built_again(self, runner):
+        runner.add("echo", "def handler(event, context):\n    return 'old'\n")
+        runner.engine.faults.build_seconds = 0.5
+        call = in_background(runner, "echo")
+        wait_until(lambda: runner.engine.builds, every=0.01)
+        runner.add("echo", "def handler(event, context):\n    return 'new'\n")
+        assert join([call])[0].result == "new"
+
+    def test_one_that_is_saved_file_by_file_and_called_at_once_is_never_half_seen(self, make_runner, monkeypatch):
+        monkeypatch.setattr("function_runner.pool.KEEPER_SECONDS", 0.001)  # looks all the time
+        runner = make_runner(max_concurrency=4)
+        for number in range(30):
+            runner.add(f"saved-{number % 3}", f"def handler(event, context):\n    return {number}\n", "timeout: 5")
+            assert runner.invoke(f"saved-{number % 3}").result == number
+
     def test_it_is_noticed_without_a_call(self, runner):
         runner.add("echo", COUNT, "warm: 1")
         (old,) = ready(runner, "echo")
@@ -255,6 +270,24 @@ class TestRetiring:
         ready(runner, "echo")
         folder.rename(runner.settings.functions_dir / ".trash")
         wait_until(lambda: not runner.engine.containers())
+
+    def test_one_that_is_removed_while_containers_are_made_is_not_made_for_ever(self, runner):
+        folder = runner.add("echo", COUNT, "{warm: 3, warm_max: 3}")
+        runner.engine.faults.start_seconds = 0.4
+        wait_until(lambda: runner.engine.containers(), every=0.01)
+        folder.rename(runner.settings.functions_dir / ".trash")
+        wait_until(lambda: "echo" not in runner.pool._shelves and not runner.engine.containers())
+        made = runner.engine.calls.count("create")
+        time.sleep(2.5)
+        assert runner.engine.calls.count("create") == made
+        (runner.settings.functions_dir / ".trash").rename(folder)
+        ready(runner, "echo", 3)
+
+    def test_one_that_the_pool_has_not_seen_yet_says_what_it_will_keep(self, runner):
+        runner.add("echo", COUNT, "warm: 2")
+        assert runner.pool.statistics("echo").target == 2
+        assert runner.pool.statistics("echo").state == "ok"
+        assert runner.pool.statistics("nobody").state == "off"
 
     def test_an_old_one_is_replaced(self, runner):
         runner.add("echo", COUNT, "{warm: 1, warm_max_age: 0.5}")
