@@ -364,7 +364,11 @@ class Pool:
             if place in self._queue:
                 self._queue.remove(place)
             environment, place.environment = place.environment, None
-            is_good = environment is not None and environment.state is EnvironmentState.READY
+            is_good = (
+                environment is not None
+                and environment.state is EnvironmentState.READY
+                and self._is_current(environment)
+            )
             if environment is not None and is_good:
                 self._shelf(place.function).ready.appendleft(environment)
         if environment is not None and not is_good:
@@ -1035,16 +1039,20 @@ class Pool:
         """An environment has become ready again, or ended while it was waiting. Called from its own threads."""
         with self._lock:
             shelf = self._shelf(environment.function)
+            reason = "died"
             if environment.state is EnvironmentState.READY:
-                shelf.ready.append(environment)
-                self._serve()
-                return
-            if environment not in shelf.ready:
+                if self._is_current(environment):
+                    shelf.ready.append(environment)
+                    self._serve()
+                    return
+                reason = "source"
+            elif environment not in shelf.ready:
                 return  # somebody has it, and will learn it
-            shelf.ready.remove(environment)
-            error = Killed(f"Container {environment.name} ended while it was waiting.")
-            self._note_trouble(shelf, error, (), had_been_ready=True)
-        self._retire(environment, "died")
+            else:
+                shelf.ready.remove(environment)
+                error = Killed(f"Container {environment.name} ended while it was waiting.")
+                self._note_trouble(shelf, error, (), had_been_ready=True)
+        self._retire(environment, reason)
 
     def _discard(
         self,
