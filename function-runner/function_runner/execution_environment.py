@@ -412,10 +412,14 @@ class ExecutionEnvironment:
         except EngineUnavailable as error:
             log.warning("kill failed: %s", error, extra={"action": "kill_failed", "container": self.name})
 
-    def stop(self) -> None:
-        """End the container's process, if it still runs; returns when it has ended, or cannot be ended."""
+    def give_up(self) -> None:
+        """Nothing is handed to it any more; it is about to be stopped."""
         with self._lock:
             self._state = EnvironmentState.GONE
+
+    def stop(self) -> None:
+        """End the container's process, if it still runs; returns when it has ended, or cannot be ended."""
+        self.give_up()
         if not self._ended.is_set():
             if self._serving is not None:
                 self.sample_memory()

@@ -413,7 +413,8 @@ class Pool:
             if shelf is None:  # it has just been removed
                 return PoolStatistics(0, 0, 0, 0, 0, waiting, "off")
             warm, target, trouble = shelf.function.warm, shelf.demand.target(shelf.function, now), shelf.trouble
-            state: PoolState = "off" if warm == 0 else "no_memory" if shelf.is_short_of_memory else "ok"
+            is_short = shelf.is_short_of_memory and len(shelf.ready) < target
+            state: PoolState = "off" if warm == 0 else "no_memory" if is_short else "ok"
             problem: str | None = None
             tail: tuple[str, ...] = ()
             if state == "no_memory":
@@ -580,7 +581,11 @@ class Pool:
         return max(running, shelf.demand.start_seconds / self._host_cpus)
 
     def _memory(self) -> int:
-        made = sum(environment.function.memory_mb for environment in self._environments.values())
+        made = sum(
+            environment.function.memory_mb
+            for environment in self._environments.values()
+            if environment.state is not EnvironmentState.GONE  # its process is being killed, which takes a moment
+        )
         named = {environment.name for environment in self._environments.values()}
         return made + sum(start.function.memory_mb for name, start in self._starts.items() if name not in named)
 
@@ -597,7 +602,9 @@ class Pool:
             return _Plan()
         spare = {name: shelf.starting for name, shelf in self._shelves.items()}  # starts that nobody counts on yet
         for shelf in self._wanted_by_callers(spare):
-            self._plan_one(shelf, False, builds, starts, retired)
+            if not self._plan_one(shelf, False, builds, starts, retired):
+                # Room that comes free is for this caller, not for those behind it or for what nobody waits for.
+                return _Plan(tuple(builds), tuple(starts), tuple(retired))
         if not self._is_closed:
             for shelf in self._wanted_in_advance(spare):
                 self._plan_one(shelf, True, builds, starts, retired)
@@ -688,27 +695,29 @@ class Pool:
         builds: list[Function],
         starts: list[_Start],
         retired: list[tuple[ExecutionEnvironment, str]],
-    ) -> None:
-        """Plan one more environment, or its image first; or nothing, when there is no room."""
+    ) -> bool:
+        """Plan one more environment, or its image first. False when there is no room for it."""
         if shelf.image is None:
             if not shelf.is_building:
                 shelf.is_building = True
                 builds.append(shelf.function)
             if not in_advance:
                 self._cover_with_image(shelf)
-            return
+            return True
         if len(self._starts) >= self._host_cpus:
-            return
-        if not self._has_room(shelf, in_advance):
-            if not in_advance and (victim := self._least_missed(shelf)) is not None:
-                retired.append((victim, "memory"))
-            return
+            return True
+        while not self._has_room(shelf, in_advance):
+            victim = None if in_advance else self._least_missed(shelf)
+            if victim is None:
+                return False
+            retired.append((victim, "memory"))
         start = _Start(new_container_name(shelf.function.name), shelf.function, shelf.image, in_advance)
         shelf.starting += 1
         self._starts[start.name] = start
         starts.append(start)
         if not in_advance:
             self._cover_with_container(shelf, start.name)
+        return True
 
     def _has_room(self, shelf: _Shelf, in_advance: bool) -> bool:
         needed, used = shelf.function.memory_mb, self._memory()
@@ -726,7 +735,9 @@ class Pool:
         if not others:
             return None
         idlest = min(others, key=lambda other: other.demand.at)
-        return idlest.ready.popleft()
+        victim = idlest.ready.popleft()
+        victim.give_up()
+        return victim
 
     def _cover_with_image(self, shelf: _Shelf) -> None:
         """Tell all who wait that the image they need is being made."""

@@ -398,6 +398,8 @@ class TestMemory:
         runner.add("large", COUNT, "memory: 200")
         assert runner.invoke("large").status is Status.SUCCEEDED
         ready(runner, "small", 3)
+        retired = runner.pool._metrics.render()[0].decode()
+        assert 'smlops_warm_pool_retired_total{function="small",reason="memory"} 2.0' in retired
 
     def test_what_does_not_fit_waits(self, make_runner):
         runner = make_runner(functions_memory=250, max_concurrency=4)
@@ -405,7 +407,7 @@ class TestMemory:
         calls = [in_background(runner, "sleep", seconds=0.3) for _ in range(4)]
         most = 0
         while any(thread.is_alive() for thread, _ in calls):
-            most = max(most, len(runner.engine.containers()))
+            most = max(most, sum(container.state == "running" for container in runner.engine.containers()))
             time.sleep(0.005)
         assert most == 2
         assert {record.status for record in join(calls)} == {Status.SUCCEEDED}
