@@ -305,7 +305,6 @@ class Store:
         Raises:
             SettingsError: the database was made by a newer function runner than this one.
         """
-        self._checkpoints.start()
         config = alembic.config.Config()
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
 
@@ -318,6 +317,7 @@ class Store:
 
         try:
             _persist(upgrade)
+            self._checkpoints.start()
         except CommandError as error:
             raise SettingsError(
                 f"The database of DATABASE_URL cannot be used; was it made by a newer function runner? {error}"

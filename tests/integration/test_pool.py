@@ -40,7 +40,9 @@ def test_it_works(stack, drop):
     timings = answers[0].json["timings"]
     assert (timings["build_ms"], timings["create_ms"], timings["start_ms"], timings["init_ms"]) == (0, 0, 0, 0)
     wait_ready(stack, "ready-memory", 2)
-    assert not waiting & ready_containers(stack, "ready-memory")
+    wait_until(
+        lambda: not waiting & ready_containers(stack, "ready-memory"), seconds=30, what="those that were used are gone"
+    )
 
 
 def test_no_invocation_sees_what_another_left(stack, drop):
