@@ -191,16 +191,6 @@ class ExecutionEnvironment:
         return self._state
 
     @property
-    def container_id(self) -> str | None:
-        """The engine's id, or None before the container was created."""
-        return self._container_id
-
-    @property
-    def log_file(self) -> LogFile:
-        """What its container prints."""
-        return self._log
-
-    @property
     def init_ms(self) -> float | None:
         """Milliseconds from the container's start until it asked for work; None if it never did."""
         started, ready = self.milestones.started, self.milestones.ready
