@@ -13,6 +13,7 @@ from flask import Flask
 
 from function_runner import api
 from function_runner.catalog import Catalog
+from function_runner.dispatcher import Dispatcher
 from function_runner.docker_engine import ContainerEngine, DockerEngine
 from function_runner.images import Images
 from function_runner.invocation import utc_now
@@ -41,13 +42,15 @@ class House:
     models: ModelVersions
     runtime_api: RuntimeApi
     reaper: Reaper
+    dispatcher: Dispatcher
 
     def open(self) -> None:
-        """Begin to work: close what a crash left open, serve containers, sweep."""
+        """Begin to work: set right what a crash left open, serve containers, run what waits."""
+        self.reaper.start()  # first: containers that are adopted must be known when they bring their results
         self.runtime_api.start()
-        self.reaper.start()
         self.models.start()
         self.services.pool.start()
+        self.dispatcher.start()
         log.info("function runner is up", extra={"action": "up"})
 
     def drain(self) -> None:
@@ -59,6 +62,7 @@ class House:
 
     def close(self) -> None:
         """Stop everything. Call `drain` first when somebody may still be served."""
+        self.dispatcher.stop()
         self.reaper.stop()
         self.services.pool.close()
         self.models.stop()
@@ -88,6 +92,10 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         network=settings.functions_network,
         count_error=metrics.docker_error,
     )
+    # Early: containers that outlived the previous runner may already be calling, and wait until they are served.
+    host = settings.runtime_api_host or own_address()
+    listener = listen(host, settings.runtime_api_port)
+    runtime_address = (host, listener.getsockname()[1])
     logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
     store = Store(settings.database_url, owner=instance)
     store.migrate()
@@ -95,8 +103,6 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
     catalog = Catalog(settings)
     images = Images(settings, engine, catalog, logs, metrics)
     models = ModelVersions(tracking)
-    host = settings.runtime_api_host or own_address()
-    listener = listen(host, settings.runtime_api_port)
     pool = Pool(
         settings,
         engine,
@@ -105,7 +111,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         models,
         logs,
         metrics,
-        runtime_address=(host, listener.getsockname()[1]),
+        runtime_address=runtime_address,
         instance=instance,
         host_cpus=os.cpu_count() or 1,
     )
@@ -130,7 +136,8 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         services,
         models,
         RuntimeApi(settings, listener, pool.find),
-        Reaper(engine, store, logs, pool, invoker),
+        Reaper(engine, store, logs, pool, invoker, runtime_address=runtime_address),
+        Dispatcher(settings, catalog, store, invoker, metrics),
     )
     app.extensions[EXTENSION] = house
     house.open()

@@ -143,6 +143,12 @@ class ContainerEngine(Protocol):
         The stream is open when this returns, so a caller who starts the container afterwards misses nothing.
         """
 
+    def follow(self, container_id: str) -> Iterator[bytes]:
+        """The container's output from its beginning (what the engine has kept of it), and on until it ends."""
+
+    def environment(self, container_id: str) -> dict[str, str]:
+        """The variables that the container was created with; none when there is no such container."""
+
     def start(self, container_id: str) -> None:
         """Start a created container.
 
@@ -344,6 +350,22 @@ class DockerEngine:
         return _until_end(stream)
 
     @_engine_call
+    def follow(self, container_id: str) -> Iterator[bytes]:
+        """The container's output from its beginning on; see `ContainerEngine.follow`."""
+        # The request is sent here, at once; only the reading is lazy.
+        return _while_it_lasts(self._client().logs(container_id, stdout=True, stderr=True, stream=True, follow=True))
+
+    @_engine_call
+    def environment(self, container_id: str) -> dict[str, str]:
+        """The variables that the container was created with; none when there is no such container."""
+        try:
+            found = self._client().inspect_container(container_id)
+        except docker.errors.NotFound:
+            return {}
+        pairs = (entry.partition("=") for entry in found["Config"].get("Env") or ())
+        return {name: value for name, _, value in pairs}
+
+    @_engine_call
     def start(self, container_id: str) -> None:
         """Start a created container; see `ContainerEngine.start`."""
         try:
@@ -486,6 +508,12 @@ def _until_end(stream: Any) -> Iterator[bytes]:
     with contextlib.closing(response), contextlib.suppress(OSError, requests.exceptions.RequestException):
         for _, chunk in docker.utils.socket.frames_iter(stream, tty=False):
             yield chunk
+
+
+def _while_it_lasts(stream: Any) -> Iterator[bytes]:
+    """The pieces of a followed log. A connection that breaks ends it."""
+    with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException, OSError):
+        yield from stream
 
 
 def _parse_time(text: str) -> datetime:

@@ -19,6 +19,7 @@ LABEL_FUNCTION = "smlops.function"
 LABEL_SOURCE = "smlops.source"
 LABEL_INSTANCE = "smlops.instance"
 LABEL_ROLE = "smlops.role"
+LABEL_RUNTIME = "smlops.runtime"  # address and port of the runtime API that the container calls
 LABEL_ENVIRONMENT = "smlops.environment"
 LABEL_BASE = "smlops.base"
 
@@ -70,6 +71,12 @@ def new_token() -> str:
 def image_tag(function: Function, settings: Settings) -> str:
     """The name of the image made from exactly this source."""
     return f"{settings.stack}/function-{function.name}:{function.version}"
+
+
+def token_of(environment: Mapping[str, str]) -> str | None:
+    """The token of a container that was created with this environment; None when it is none of ours."""
+    token, _, rest = environment.get("AWS_LAMBDA_RUNTIME_API", "").partition(".")
+    return token if token and rest.startswith(f"{RUNTIME_DOMAIN}:") else None
 
 
 def build_spec(function: Function, settings: Settings, *, base_id: str | None) -> BuildSpec:
@@ -137,6 +144,7 @@ def container_spec(
             LABEL_FUNCTION: function.name,
             LABEL_SOURCE: function.source_hash,
             LABEL_INSTANCE: instance,
+            LABEL_RUNTIME: f"{runtime_ip}:{runtime_port}",
             LABEL_ROLE: "pool" if in_advance else "invoke",
             LABEL_ENVIRONMENT: name,
         },

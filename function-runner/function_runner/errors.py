@@ -110,6 +110,12 @@ class FunctionInvalid(RunnerError):
     code, status, title = "function_invalid", 409, "Function invalid"
 
 
+class AlreadyEnded(RunnerError):
+    """The invocation has ended already."""
+
+    code, status, title = "already_ended", 409, "Already ended"
+
+
 class PayloadTooLarge(RunnerError):
     """The body is too large."""
 
@@ -132,6 +138,12 @@ class ParametersInvalid(RunnerError):
     """The parameters do not fit the function's schema."""
 
     code, status, title = "parameters_invalid", 422, "Parameters invalid"
+
+
+class IdempotencyKeyReused(RunnerError):
+    """This Idempotency-Key belongs to another request."""
+
+    code, status, title = "idempotency_key_reused", 422, "Idempotency key reused"
 
 
 # --- the house is busy, leaving, or a neighbour is away ---------------------------------------------------------------
@@ -236,6 +248,31 @@ class OutOfMemory(InvocationFailed):
     code, status, title = "out_of_memory", 502, "Out of memory"
 
 
+class Cancelled(InvocationFailed):
+    """The invocation was cancelled."""
+
+    code, status, title = "cancelled", 409, "Cancelled"
+
+
+class Expired(InvocationFailed):
+    """The invocation waited longer than it may, and was given up."""
+
+    code, status, title = "expired", 503, "Waited too long"
+
+
+class HandlerUnavailable(InvocationFailed):
+    """The handler did not reach a service that it needs."""
+
+    code, status, title = "dependency_unavailable", 503, "A dependency is unavailable"
+    usual_retry_after = 10
+
+
+class ImageGone(InvocationFailed):
+    """The image that the invocation ran in then is not there any more."""
+
+    code, status, title = "image_gone", 409, "Image gone"
+
+
 class Killed(InvocationFailed):
     """The container was killed or removed from outside before it returned a result."""
 
@@ -270,3 +307,14 @@ class SettingsError(RunnerError):
     """The settings cannot be used."""
 
     code, status, title = "settings_error", 500, "Settings error"
+
+
+def class_of(code: str) -> type[RunnerError]:
+    """The class with this code; `RunnerError` itself for one that is not known (any more)."""
+    waiting = [RunnerError]
+    while waiting:
+        candidate = waiting.pop()
+        if candidate.code == code:
+            return candidate
+        waiting += candidate.__subclasses__()
+    return RunnerError

@@ -19,9 +19,9 @@ from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
-from function_runner.docker_engine import ContainerEngine, ContainerState, Image, StartRefused
+from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image, StartRefused
 from function_runner.docker_spec import FULL_SHARES, ContainerSpec
 from function_runner.errors import (
     EngineUnavailable,
@@ -30,6 +30,7 @@ from function_runner.errors import (
     HandlerError,
     HandlerNotFound,
     HandlerRefused,
+    HandlerUnavailable,
     InitError,
     InvalidResult,
     InvocationFailed,
@@ -183,6 +184,42 @@ class ExecutionEnvironment:
         self._lock = threading.Lock()  # guards the state and what decides it
         self._state = EnvironmentState.STARTING
 
+    @classmethod
+    def adopt(
+        cls,
+        function: Function,
+        image: Image,
+        container: ContainerInfo,
+        *,
+        token: str,
+        address: str,
+        engine: ContainerEngine,
+        log_file: LogFile,
+        output: Iterator[bytes],
+        invocation_id: str,
+        seconds_left: float,
+    ) -> Self:
+        """The environment of a running container that another runner process made and handed an invocation to.
+
+        Its result is accepted as if this process had handed it over; afterwards the container is not used again.
+
+        Args:
+            output: what of the container's output is not in ``log_file`` yet, and what will come.
+            seconds_left: until the handler's time is over.
+        """
+        spec = ContainerSpec(container.name, image.tag, {})
+        environment = cls(function, image, spec, token=token, engine=engine, log_file=log_file)
+        environment.served = function.invocations_per_container
+        environment.milestones.ready = environment.milestones.begun
+        environment.address.set_result(address)
+        environment._container_id = container.id
+        environment._serving = invocation_id
+        environment._answer = _Answer(seconds_left)
+        environment._ready.set_result(None)
+        environment._state = EnvironmentState.BUSY
+        environment._begin_capture(output)
+        return environment
+
     # --- from the pool ------------------------------------------------------------------------------------------------
 
     @property
@@ -214,11 +251,7 @@ class ExecutionEnvironment:
         self.milestones = Milestones()
         self._container_id = self._engine.create(self._spec)
         self.milestones.created = time.monotonic()
-        output = self._engine.attach(self._container_id)
-        self._capture = threading.Thread(
-            target=self._copy_output, args=(self._container_id, output), name=f"log-{self.name}", daemon=True
-        )
-        self._capture.start()
+        self._begin_capture(self._engine.attach(self._container_id))
         try:
             self._engine.start(self._container_id)
         except StartRefused as error:
@@ -460,6 +493,12 @@ class ExecutionEnvironment:
         if used is not None:
             self._max_memory_mb = max(used, self._max_memory_mb or 0.0)
 
+    def _begin_capture(self, output: Iterator[bytes]) -> None:
+        self._capture = threading.Thread(
+            target=self._copy_output, args=(self._container_id, output), name=f"log-{self.name}", daemon=True
+        )
+        self._capture.start()
+
     def _copy_output(self, container_id: str, output: Iterator[bytes]) -> None:
         """Copy the container's output to the log until it ends, then find out how it ended. Runs in its own thread."""
         for chunk in output:
@@ -536,8 +575,9 @@ def _fail(future: Future[Any], error: Exception) -> None:
 def _handler_failure(function: str, report: Mapping[str, Any]) -> InvocationFailed:
     """Which of our errors the handler's exception means.
 
-    Two names are a convention of ours: ``InvalidParameters`` means that the parameters were refused, and any name that
-    ends in ``NotFound`` that what they name does not exist. Everything else is the handler's own failure.
+    Three names are a convention of ours: ``InvalidParameters`` means that the parameters were refused, any name that
+    ends in ``NotFound`` that what they name does not exist, and any that ends in ``Unavailable`` that a service which
+    the handler needs does not answer. Everything else is the handler's own failure.
     """
     function_error = _function_error(report)
     kind, message = function_error["type"], function_error["message"]
@@ -548,6 +588,8 @@ def _handler_failure(function: str, report: Mapping[str, Any]) -> InvocationFail
         return HandlerRefused(detail, errors=_field_errors(message), function_error=function_error)
     if kind.endswith("NotFound"):
         return HandlerNotFound(_without_pointers(message), errors=_field_errors(message), function_error=function_error)
+    if kind.endswith("Unavailable"):
+        return HandlerUnavailable(_sentence(function, "needs what is not there", report), function_error=function_error)
     return HandlerError(_sentence(function, "raised", report), function_error=function_error)
 
 

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,6 +142,24 @@ class Function:
     model: ModelParameters | None = None
     examples: tuple[Mapping[str, Any], ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_of_then: bool = False  # an image made from an earlier source, for a replay: it can be run but not built
+
+    @property
+    def key(self) -> str:
+        """What is told apart where containers are kept: one of today is never taken for one of then."""
+        return f"{self.name}@{self.version}" if self.is_of_then else self.name
+
+    def of_then(self, source_hash: str, memory_mb: int | None) -> "Function":
+        """The function as it was made from that source, as far as that can be run again: its image."""
+        return replace(
+            self,
+            source_hash=source_hash,
+            memory_mb=memory_mb or self.memory_mb,
+            warm=0,
+            warm_max=0,
+            invocations_per_container=1,
+            is_of_then=True,
+        )
 
     @property
     def is_reused(self) -> bool:

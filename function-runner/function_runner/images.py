@@ -12,7 +12,7 @@ from typing import Any, Literal
 from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerEngine, Image
 from function_runner.docker_spec import build_spec, image_tag
-from function_runner.errors import BuildFailed, Busy, Draining, RunnerError
+from function_runner.errors import BuildFailed, Busy, Draining, ImageGone, RunnerError
 from function_runner.function import Function
 from function_runner.invocation import Deadline
 from function_runner.logs import LogStore
@@ -71,6 +71,7 @@ class Images:
 
         Raises:
             BuildFailed: the build failed (now, or a moment ago with the same source), or outlasted the deadline.
+            ImageGone: it was made from an earlier source and does not exist any more.
             Draining: `release` was called.
             EngineUnavailable: the engine does not answer.
         """
@@ -78,6 +79,11 @@ class Images:
         known = self._known.get(tag) or self._look(tag)
         if known is not None:
             return known
+        if function.is_of_then:
+            raise ImageGone(
+                f"Image {tag}, in which that invocation ran, is not there any more and its source has changed since: "
+                "replay it with today's."
+            )
         return self._join(self._build_once(function, tag, retry=False), function, deadline)
 
     def build(self, function: Function) -> Image:

@@ -44,6 +44,13 @@ class Start(StrEnum):
     REUSED = "reused"
 
 
+class Mode(StrEnum):
+    """How often an invocation may be handed over, which follows from how it was asked for."""
+
+    SYNC = "sync"  # at most once: somebody waited for it, and will ask again if that makes sense
+    ASYNC = "async"  # at least once: nobody waits, so it is tried again after what was not the function's fault
+
+
 class LogState(StrEnum):
     """What is known of the log file."""
 
@@ -83,7 +90,16 @@ class Invocation:
     created_at: datetime  # UTC
     timeout_seconds: float
     sequence: int | None = None  # order of acceptance; wall-clock stamps are for people
+    mode: Mode = Mode.SYNC
     attempt: int = 1
+    max_attempts: int = 1  # how often it may be handed over
+    delivered: int = 0  # how often it was
+    not_before: datetime | None = None  # it waits for another attempt until then
+    expires_at: datetime | None = None  # it is given up when it still waits then
+    cancel_requested_at: datetime | None = None
+    owner: str | None = None  # the runner process that works on it
+    idempotency_key: str | None = None
+    replay_of: str | None = None  # id of the invocation whose input this one has
     started_at: datetime | None = None
     finished_at: datetime | None = None
     container_name: str | None = None
@@ -113,6 +129,33 @@ class Invocation:
 
 
 @dataclass(frozen=True)
+class Request:
+    """What a caller asks for."""
+
+    function: str
+    parameters: Mapping[str, Any]
+    timeout: float | None = None  # seconds the handler may run; None: the function's own
+    caller: str | None = None  # who asks, for the record
+    idempotency_key: str | None = None  # the same key means the same invocation
+    replay_of: str | None = None
+    source_hash: str | None = None  # run the image made from this source, not today's
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """What must be equal in two requests for them to be the same one."""
+        return {"parameters": self.parameters, "timeout": self.timeout}
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """What is remembered of a request, so that its repetition is recognised."""
+
+    key: str
+    request_sha256: str  # of what was asked
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
 class HandOver:
     """What the record keeps of the moment in which an invocation was handed to its container."""
 
@@ -127,7 +170,7 @@ class HandOver:
 
     def of(self, invocation: Invocation) -> Invocation:
         """The invocation once it is handed over."""
-        return replace(invocation, status=Status.RUNNING, **vars(self))
+        return replace(invocation, status=Status.RUNNING, delivered=invocation.delivered + 1, **vars(self))
 
 
 @dataclass(frozen=True)

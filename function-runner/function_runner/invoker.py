@@ -1,9 +1,11 @@
 """The journey of one invocation, from the door to the answer. Nothing else knows the order of its steps.
 
-    look up -> validate -> enter -> record -> (wait -> record) -> dispatch -> record -> answer
+    synchronous:   look up -> validate -> enter -> record -> (wait -> record) -> dispatch -> record -> answer
+    asynchronous:  look up -> validate -> record -> answer;   later: enter -> (wait) -> record -> dispatch -> record
 
-Who finds an execution environment ready is recorded together with it, by one commit, and does not wait.
-Read `Invoker.invoke` and `Invoker._travel` from top to bottom; everything below them is detail.
+A synchronous one that finds an execution environment ready is recorded together with it, by one commit, and does not
+wait. An asynchronous one waits in the record itself until the dispatcher claims it and calls `Invoker.run`.
+Read `Invoker.invoke`, `Invoker.submit`, `Invoker.run` and `Invoker._travel` from top to bottom; all else is detail.
 """
 
 import json
@@ -11,17 +13,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from typing import Any
 
 from function_runner.catalog import Catalog
 from function_runner.errors import (
+    AlreadyEnded,
+    Busy,
+    Cancelled,
     Draining,
     HandlerError,
     HandlerNotFound,
     HandlerRefused,
+    HandlerUnavailable,
     InvalidResult,
+    InvocationNotFound,
+    Killed,
     Lost,
     QueueTimeout,
     RunnerError,
@@ -33,9 +42,12 @@ from function_runner.function import Function
 from function_runner.invocation import (
     Deadline,
     HandOver,
+    IdempotencyKey,
     Invocation,
     LogState,
+    Mode,
     ModelVersion,
+    Request,
     Start,
     Status,
     Timings,
@@ -45,8 +57,9 @@ from function_runner.invocation import (
 from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
 from function_runner.pool import Place, Pool
+from function_runner.retry import next_attempt
 from function_runner.settings import Settings
-from function_runner.store import Store
+from function_runner.store import Repeated, Store, digest
 from function_runner.strict_json import StrictJsonError, loads
 
 log = logging.getLogger(__name__)
@@ -57,6 +70,9 @@ MLFLOW_FIELDS = ("run_id", "experiment_id", "model_name", "model_version", "mode
 
 RECORD_SECONDS = 300.0  # how long a result is held in memory for a database that does not answer
 KILL_SECONDS = 10.0  # how long the invocations of killed containers may take to end
+CANCEL_SECONDS = 10.0  # how long a cancelled invocation may take to end
+REPORTED = (HandlerError, HandlerRefused, HandlerNotFound, HandlerUnavailable)  # failures that the container reports
+KEY_HOURS = 24  # how long an idempotency key is remembered
 
 
 class _NotRecorded(Exception):
@@ -74,9 +90,13 @@ class _Journey:
     invocation: Invocation
     place: Place
     model: ModelVersion | None  # what the parameters ask for, where that is known
+    leave: ExitStack = field(default_factory=ExitStack)  # what is given back at the end
+    handed_over_at: float | None = None
     record_ms: float | None = None
     run_ms: float | None = None
     result_at: float | None = None  # when the result had come
+    is_cancelled: bool = False
+    ended_as: Status | None = None  # of this attempt; the invocation itself may be tried again
 
     @property
     def timings(self) -> Timings:
@@ -86,7 +106,7 @@ class _Journey:
             record_ms=_rounded(self.record_ms),
             run_ms=_rounded(self.run_ms),
             result_ms=_rounded((now - self.result_at) * 1000 if self.result_at is not None else None),
-            total_ms=_rounded((now - self.place.entered_at) * 1000),
+            total_ms=_rounded((now - self.place.asked_at) * 1000),
         )
 
 
@@ -108,8 +128,12 @@ class Invoker:
         self._models = models
         self._pool = pool
         self._metrics = metrics
+        self.has_work = threading.Event()  # an asynchronous invocation was accepted
         self._idle = threading.Condition()
-        self._ids: set[str] = set()  # of the invocations under way; guarded by the condition
+        # Guarded by the condition:
+        self._ids: set[str] = set()  # of the invocations under way
+        self._journeys: dict[str, _Journey] = {}  # of those, the ones that are recorded
+        self._keys = _KeyedLocks()
         self._is_draining = False
 
     @property
@@ -122,53 +146,177 @@ class Invoker:
         """Invocations accepted and not yet answered."""
         return len(self._ids)
 
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which a synchronous invocation has ended in every case."""
+        return self._settings.sync_wait_limit
+
     def is_under_way(self, invocation_id: str) -> bool:
         """True while somebody here works on it. Before its record exists, and until after that is final."""
         return invocation_id in self._ids
 
-    def invoke(
-        self,
-        function_name: str,
-        parameters: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-        caller: str | None = None,
-    ) -> Invocation:
+    def invoke(self, request: Request, *, patience: float | None = None) -> Invocation:
         """Run the function once and return the finished record; its status is ``succeeded``.
 
         Args:
-            timeout: seconds the handler may run; default: the function's own.
-            caller: who asked, for the record.
+            patience: seconds after which the caller stops waiting. Then the record is returned as it is, whatever its
+                status, and the invocation goes on. None: the caller waits to the end, however it ends.
 
         Raises:
             FunctionNotFound, FunctionInvalid, ParametersInvalid, Busy, Draining, StoreUnavailable: refused; there is
                 no record of it.
+            Repeated, IdempotencyKeyReused: the request's key is taken; nothing was accepted.
             RunnerError: accepted and failed. ``members`` names ``invocation_id``, ``function`` and, where one was
                 reserved, ``container_name`` and ``log_file``.
         """
-        if self._is_draining:
-            raise Draining
-        function = self._catalog.get(function_name)
-        complete = function.validate(parameters)
-        wanted = function.model_of(complete)
-        model = self._models.resolve(*wanted) if wanted else None
-        invocation_id = new_invocation_id()
-        with self._under_way(invocation_id, function), self._pool.enter(function, invocation_id) as place:
-            accepted = Invocation(
-                id=invocation_id,
+        function, parameters = self._look_up(request)
+        with self._keys.held(function.name, request.idempotency_key):
+            key = self._free_key(function, request)
+            journey = self._begin(function, parameters, request, key)
+        if patience is None:
+            return self._complete(journey)
+        self._go_on(journey)
+        return self.wait(journey.invocation.id, patience)
+
+    def submit(self, request: Request) -> Invocation:
+        """Accept an invocation that nobody waits for, and return its record: it is on disk and will be run.
+
+        Raises:
+            As `invoke` does for what is refused.
+        """
+        function, parameters = self._look_up(request)
+        waiting, _ = self._store.backlog()
+        if waiting >= self._settings.backlog_limit:
+            raise Busy(
+                f"{waiting} asynchronous invocations wait already (BACKLOG_LIMIT). Try again later.",
+                retry_after=self._pool.expected_wait(function),
                 function=function.name,
-                parameters=complete,
-                status=Status.QUEUED,
-                created_at=utc_now(),
-                timeout_seconds=timeout or function.timeout,
-                caller=caller,
             )
-            hand_over = _hand_over(place.environment, place.start) if place.need_not_wait else None
-            journey = _Journey(self._store.start(accepted, hand_over=hand_over), place, model)
-            try:
-                return self._travel(journey)
-            finally:
-                _log(journey, "answered")
+        now = utc_now()
+        with self._keys.held(function.name, request.idempotency_key):
+            accepted = self._store.start(
+                replace(
+                    _accepted(new_invocation_id(), function, parameters, request),
+                    mode=Mode.ASYNC,
+                    max_attempts=self._settings.max_attempts,
+                    expires_at=now + timedelta(seconds=self._settings.max_queue_age),
+                ),
+                key=self._free_key(function, request),
+            )
+        self.has_work.set()
+        return accepted
+
+    def run(self, invocation: Invocation) -> None:
+        """Run an asynchronous invocation that was claimed. Returns when it has ended, or waits for another attempt."""
+        try:
+            is_replay = invocation.replay_of is not None
+            function = self.function_of(invocation) if is_replay else self._catalog.get(invocation.function)
+            wanted = function.model_of(invocation.parameters)
+            with self._under_way(invocation.id, function.name):
+                waited = (utc_now() - invocation.created_at).total_seconds()
+                with self._pool.enter(function, invocation.id, waited=max(0.0, waited)) as place:
+                    model = self._models.resolve(*wanted) if wanted else None
+                    self._complete_unwatched(self._remember(_Journey(invocation, place, model)))
+        except RunnerError as error:  # it got no place, or its function is not there any more
+            self._end_unstarted(invocation, error)
+
+    def adopt(self, invocation: Invocation, environment: ExecutionEnvironment) -> None:
+        """Go on with an invocation whose container outlived its runner. Returns at once."""
+        now, monotonic = utc_now(), time.monotonic()
+        waited = max(0.0, (now - invocation.created_at).total_seconds())
+        running = max(0.0, (now - (invocation.started_at or now)).total_seconds())
+        leave = ExitStack()
+        leave.enter_context(self._under_way(invocation.id, invocation.function))
+        place = self._pool.adopt(environment, invocation.id, waited=waited, running=running)
+        leave.enter_context(place)
+        journey = _Journey(invocation, place, None, leave, handed_over_at=monotonic - running)
+        self._go_on(self._remember(journey))
+
+    def request_to_replay(self, original: Invocation, *, like_then: bool, caller: str | None = None) -> Request:
+        """What to ask for to run an invocation again with the same input.
+
+        Args:
+            like_then: by the image of then, and with the model version that was used then.
+
+        Raises:
+            FunctionNotFound, FunctionInvalid: its function is not there (any more).
+        """
+        function = self._catalog.get(original.function)
+        parameters = dict(original.parameters)
+        used = (original.mlflow or {}).get("model_version")
+        if like_then and function.model is not None and function.model_of(parameters) is not None and used is not None:
+            parameters[function.model.version] = str(used)
+        return Request(
+            original.function,
+            parameters,
+            timeout=min(original.timeout_seconds, self._settings.max_timeout),
+            caller=caller,
+            replay_of=original.id,
+            source_hash=original.source_hash if like_then else None,
+        )
+
+    def try_again(self, invocation: Invocation, error: RunnerError) -> bool:
+        """Let an invocation whose attempt failed wait for another one. False when there is none for it."""
+        due = next_attempt(invocation, error, utc_now(), pause=self._settings.retry_pause)
+        if due is None or not self._store.put_back(invocation.id, not_before=due, error=_error_record(error)):
+            return False
+        self._metrics.retried(invocation.function)
+        log.warning(
+            "%s will be tried again: %s",
+            invocation.function,
+            error,
+            extra={"action": "retried", "invocation_id": invocation.id, "function": invocation.function},
+        )
+        self.has_work.set()
+        return True
+
+    def function_of(self, invocation: Invocation) -> Function:
+        """The function as it was, or is to be, when it runs this invocation: today's, or the one of then.
+
+        Raises:
+            FunctionNotFound, FunctionInvalid: it is not there (any more).
+        """
+        function = self._catalog.get(invocation.function)
+        if invocation.source_hash not in (None, function.source_hash):
+            return function.of_then(invocation.source_hash, invocation.memory_limit_mb)
+        return function
+
+    def wait(self, invocation_id: str, seconds: float) -> Invocation:
+        """The record once it has ended, or as it is after so many seconds.
+
+        Raises:
+            InvocationNotFound: there is none.
+        """
+        record = self._store.wait(invocation_id, seconds)
+        if record is None:
+            raise InvocationNotFound
+        return record
+
+    def cancel(self, invocation_id: str) -> Invocation:
+        """End an invocation, wherever it stands: first its container is killed, then that is recorded.
+
+        Returns its record; its status is ``cancelled``, unless the database or the engine needs longer than usual.
+
+        Raises:
+            InvocationNotFound: there is none.
+            AlreadyEnded: it had ended in another way, or did before it could be stopped.
+        """
+        if self._store.request_cancel(invocation_id):
+            journey = self._journey_of(invocation_id)
+            if journey is not None:
+                self._stop(journey)
+            else:
+                self._store.finish(
+                    invocation_id,
+                    status=Status.CANCELLED,
+                    finished_at=utc_now(),
+                    timings=Timings(),
+                    error=_error_record(Cancelled("The invocation was cancelled before it began.")),
+                )
+        record = self.wait(invocation_id, CANCEL_SECONDS)
+        if record.status.is_terminal and record.status is not Status.CANCELLED:
+            raise AlreadyEnded(f"The invocation has ended already: it {_said(record.status)}.", **_names(record))
+        return record
 
     def drain(self, grace_seconds: float) -> bool:
         """Refuse new invocations, let running ones finish, and kill those that have not after ``grace_seconds``.
@@ -183,34 +331,106 @@ class Invoker:
         self._wait_idle(KILL_SECONDS)
         return False
 
+    def _look_up(self, request: Request) -> tuple[Function, dict[str, Any]]:
+        """The function, and the parameters as its handler will get them."""
+        if self._is_draining:
+            raise Draining
+        function = self._catalog.get(request.function)
+        parameters = function.validate(request.parameters)
+        if request.source_hash is not None and request.source_hash != function.source_hash:
+            function = function.of_then(request.source_hash, None)
+        return function, parameters
+
+    def _free_key(self, function: Function, request: Request) -> IdempotencyKey | None:
+        """The request's key, which nobody has used yet."""
+        if request.idempotency_key is None:
+            return None
+        key = IdempotencyKey(
+            request.idempotency_key, digest(request.fingerprint), utc_now() + timedelta(hours=KEY_HOURS)
+        )
+        repeated = self._store.repeated(function.name, key)
+        if repeated is not None:
+            raise Repeated(repeated)
+        return key
+
+    def _begin(
+        self, function: Function, parameters: dict[str, Any], request: Request, key: IdempotencyKey | None
+    ) -> _Journey:
+        """Enter the pool and record the invocation."""
+        wanted = function.model_of(parameters)
+        model = self._models.resolve(*wanted) if wanted else None
+        accepted = _accepted(new_invocation_id(), function, parameters, request)
+        with ExitStack() as leave:
+            leave.enter_context(self._under_way(accepted.id, function.name))
+            place = leave.enter_context(self._pool.enter(function, accepted.id))
+            hand_over = _hand_over(place.environment, place.start) if place.need_not_wait else None
+            recorded = self._store.start(accepted, hand_over=hand_over, key=key)
+            return self._remember(_Journey(recorded, place, model, leave.pop_all()))
+
+    def _remember(self, journey: _Journey) -> _Journey:
+        """So that it can be found by whoever wants to cancel it."""
+        self._journeys[journey.invocation.id] = journey
+        return journey
+
+    def _complete(self, journey: _Journey) -> Invocation:
+        """To the end of the journey."""
+        with journey.leave:
+            try:
+                return self._travel(journey)
+            finally:
+                _log(journey, "answered")
+
+    def _go_on(self, journey: _Journey) -> None:
+        """To the end of the journey, in the background."""
+        name = f"journey-{journey.invocation.function}"
+        threading.Thread(target=self._complete_unwatched, args=(journey,), name=name, daemon=True).start()
+
+    def _complete_unwatched(self, journey: _Journey) -> None:
+        """To the end of the journey, where nobody waits for how it ends: the record tells."""
+        try:
+            self._complete(journey)
+        except RunnerError as error:
+            log.info("%s", error, extra={"action": "ended", "invocation_id": journey.invocation.id})
+        except Exception:  # an edge: nobody looks at what this thread raises
+            log.exception("journey failed", extra={"action": "failed", "invocation_id": journey.invocation.id})
+
     def _travel(self, journey: _Journey) -> Invocation:
         """Wait, dispatch, record, answer."""
         deadline = Deadline.after(self._settings.sync_wait_limit)
         place = journey.place
         try:
-            if not place.need_not_wait:
-                _log(journey, "accepted")
-                self._pool.wait(place, deadline, announce=self._announce(journey))
+            if journey.invocation.status is not Status.RUNNING:
+                if not place.need_not_wait:
+                    _log(journey, "accepted")
+                    self._pool.wait(place, deadline, announce=self._announce(journey))
                 self._record_hand_over(journey)
-            body = self._dispatch(journey, deadline)
-            result = _parse_result(journey.invocation.function, body)
+            if journey.handed_over_at is None:
+                self._dispatch(journey, deadline)
+            result = _parse_result(journey.invocation.function, self._await_result(journey))
             return self._record_success(journey, result)
         except _NotRecorded as error:
             # There is a result and no way to keep it: calling that a failure would be another lie.
             error.cause.members = {**_names(journey.invocation), **error.cause.members}
             raise error.cause from None
         except RunnerError as error:
-            finished = self._record_failure(journey, error)
-            if place.environment is not None and isinstance(error, HandlerError | HandlerRefused | HandlerNotFound):
-                place.environment.acknowledge(accepted=True)  # what it reported is the record
-            error.members = {**_names(finished), **error.members}
-            raise
+            raise self._recorded(journey, error) from error.__cause__
         except BaseException:
             # A bug of ours. The record must not stay open for it.
             self._record_failure(journey, RunnerError())
             raise
         finally:
             self._let_go(journey)
+
+    def _recorded(self, journey: _Journey, error: RunnerError) -> RunnerError:
+        """Record that the attempt failed. Returns what its caller is told."""
+        if journey.is_cancelled and isinstance(error, Killed):
+            error = Cancelled("The invocation was cancelled while it ran; its container was killed.")
+        finished = self._record_failure(journey, error)
+        environment = journey.place.environment
+        if environment is not None and isinstance(error, REPORTED):
+            environment.acknowledge(accepted=True)  # what it reported is the record
+        error.members = {**_names(finished), **error.members}
+        return error
 
     def _announce(self, journey: _Journey) -> Callable[[str | None], None]:
         def announce(container_name: str | None) -> None:
@@ -228,23 +448,29 @@ class Invoker:
             raise Lost("The invocation was ended by somebody else before it was handed over.")
         journey.invocation = hand_over.of(journey.invocation)
 
-    def _dispatch(self, journey: _Journey, deadline: Deadline) -> bytes:
-        """Hand the invocation over and wait for its result."""
+    def _dispatch(self, journey: _Journey, deadline: Deadline) -> None:
+        """Hand the invocation over."""
         invocation, environment = journey.invocation, journey.place.environment
         if environment is None:
             raise Lost("The invocation has no container.")
         timeout = min(invocation.timeout_seconds, deadline.remaining)
         event = json.dumps(invocation.parameters, allow_nan=False).encode()
         deadline_ms = int((time.time() + timeout) * 1000)
-        handed_over_at = time.monotonic()
+        journey.handed_over_at = time.monotonic()
         if journey.place.served_at is not None:
-            journey.record_ms = (handed_over_at - journey.place.served_at) * 1000
+            journey.record_ms = (journey.handed_over_at - journey.place.served_at) * 1000
+        environment.hand_over(Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment)))
+        # While the container is at work, there is time for what would otherwise keep the caller waiting.
+        self._pool.publish_log(environment)
+        _log(journey, "running")
+        self._metrics.started(invocation.function, str(invocation.start))
+
+    def _await_result(self, journey: _Journey) -> bytes:
+        """The result, as the container sent it."""
+        environment = journey.place.environment
+        if environment is None:
+            raise Lost("The invocation has no container.")
         try:
-            environment.hand_over(Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment)))
-            # While the container is at work, there is time for what would otherwise keep the caller waiting.
-            self._pool.publish_log(environment)
-            _log(journey, "running")
-            self._metrics.started(invocation.function, str(invocation.start))
             return environment.result()
         except TimedOut:
             environment.sample_memory()
@@ -252,7 +478,7 @@ class Invoker:
             raise
         finally:
             journey.result_at = time.monotonic()
-            journey.run_ms = (journey.result_at - handed_over_at) * 1000
+            journey.run_ms = (journey.result_at - (journey.handed_over_at or journey.result_at)) * 1000
 
     def _record_success(self, journey: _Journey, result: Any) -> Invocation:
         """Make the result durable. The container is told that it was accepted only afterwards.
@@ -285,8 +511,11 @@ class Invoker:
             self._pool.look()
 
     def _record_failure(self, journey: _Journey, error: RunnerError) -> Invocation:
-        status = _status_of(error)
+        journey.ended_as = status = _status_of(error)
         try:
+            if self.try_again(journey.invocation, error):
+                journey.invocation = replace(journey.invocation, status=Status.QUEUED)
+                return journey.invocation
             return self._finish(
                 journey,
                 status,
@@ -298,6 +527,40 @@ class Invoker:
         except StoreUnavailable as unavailable:
             unavailable.members = {**_names(journey.invocation), **unavailable.members}
             raise
+
+    def _end_unstarted(self, invocation: Invocation, error: RunnerError) -> None:
+        """A claimed invocation could not even begin."""
+        try:
+            if not self.try_again(invocation, error):
+                self._store.finish(
+                    invocation.id,
+                    status=_status_of(error),
+                    finished_at=utc_now(),
+                    timings=Timings(),
+                    error=_error_record(error),
+                )
+                self._metrics.invocation_finished(invocation.function, invocation.mode, _status_of(error))
+        except StoreUnavailable as unavailable:  # the reaper will find it
+            log.warning("%s", unavailable, extra={"action": "record_failed", "invocation_id": invocation.id})
+
+    def _journey_of(self, invocation_id: str) -> _Journey | None:
+        """The journey of an invocation that somebody here works on; it may be about to be recorded."""
+        patience = Deadline.after(KILL_SECONDS)
+        while self.is_under_way(invocation_id) and not patience.has_passed:
+            journey = self._journeys.get(invocation_id)
+            if journey is not None:
+                return journey
+            time.sleep(0.005)
+        return None
+
+    def _stop(self, journey: _Journey) -> None:
+        """End its wait, or its container. Its own thread records what came of it."""
+        journey.is_cancelled = True
+        if self._pool.send_away(journey.place, Cancelled("The invocation was cancelled while it waited.")):
+            return
+        environment = journey.place.environment
+        if environment is not None:
+            environment.kill()
 
     def _finish(self, journey: _Journey, status: Status, **outcome: Any) -> Invocation:
         """The one terminal transition. Whoever is first wins; the loser gets the winner's record."""
@@ -313,7 +576,8 @@ class Invoker:
         journey.invocation = replace(
             journey.invocation, status=status, finished_at=finished_at, timings=timings, **outcome
         )
-        self._metrics.invocation_finished(journey.invocation.function, "sync", status)
+        journey.ended_as = status
+        self._metrics.invocation_finished(journey.invocation.function, journey.invocation.mode, status)
         for phase, milliseconds in _phases(timings):
             self._metrics.phase(journey.invocation.function, phase, milliseconds / 1000)
         return journey.invocation
@@ -323,20 +587,27 @@ class Invoker:
         invocation = journey.invocation
         environment = journey.place.environment
         if environment is None:
-            if invocation.container_name:
+            if invocation.container_name and invocation.status.is_terminal:
                 log_state = journey.place.log_state or LogState.MISSING
                 self._store.note_facts(invocation.id, log_state=log_state)
             return
         ending = Ending(
-            status=invocation.status,
+            status=journey.ended_as or invocation.status,
             run_ms=journey.run_ms,
             init_ms=environment.init_ms,
             detail=str(invocation.error["message"]) if invocation.error else None,
         )
-        self._pool.discard(journey.place, ending, invocation.id, self._record_facts(invocation))
+        self._pool.discard(journey.place, ending, invocation.id, self._record_facts(journey))
 
-    def _record_facts(self, invocation: Invocation) -> Callable[[Facts], None]:
+    def _record_facts(self, journey: _Journey) -> Callable[[Facts], None]:
+        invocation = journey.invocation
+
         def record(facts: Facts) -> None:
+            self._metrics.log_bytes(facts.log_bytes)
+            if facts.oom_killed:
+                self._metrics.oom_kill(invocation.function)
+            if not invocation.status.is_terminal:
+                return  # it is tried again: the facts that count are those of another container
             self._store.note_facts(
                 invocation.id,
                 exit_code=facts.exit_code,
@@ -347,23 +618,21 @@ class Invoker:
                 log_sha256=facts.log_sha256,
                 soon=not facts.is_final,
             )
-            self._metrics.log_bytes(facts.log_bytes)
-            if facts.oom_killed:
-                self._metrics.oom_kill(invocation.function)
 
         return record
 
     @contextmanager
-    def _under_way(self, invocation_id: str, function: Function) -> Iterator[None]:
+    def _under_way(self, invocation_id: str, function_name: str) -> Iterator[None]:
         with self._idle:
             self._ids.add(invocation_id)
-        self._metrics.in_flight(function.name, +1)
+        self._metrics.in_flight(function_name, +1)
         try:
             yield
         finally:
-            self._metrics.in_flight(function.name, -1)
+            self._metrics.in_flight(function_name, -1)
             with self._idle:
                 self._ids.discard(invocation_id)
+                self._journeys.pop(invocation_id, None)
                 self._idle.notify_all()
 
     def _wait_idle(self, seconds: float) -> bool:
@@ -374,11 +643,30 @@ class Invoker:
 def _status_of(error: RunnerError) -> Status:
     if isinstance(error, TimedOut) and error.members.get("phase") == "run":
         return Status.TIMED_OUT
-    if isinstance(error, QueueTimeout | Draining):
-        return Status.CANCELLED  # it was never handed to anybody
+    if isinstance(error, QueueTimeout | Draining | Cancelled):
+        return Status.CANCELLED  # by somebody, or it was never handed to anybody
     if isinstance(error, Lost):
         return Status.LOST
     return Status.FAILED
+
+
+def _accepted(invocation_id: str, function: Function, parameters: dict[str, Any], request: Request) -> Invocation:
+    """The record as it begins."""
+    return Invocation(
+        id=invocation_id,
+        function=function.name,
+        parameters=parameters,
+        status=Status.QUEUED,
+        created_at=utc_now(),
+        timeout_seconds=request.timeout or function.timeout,
+        caller=request.caller,
+        replay_of=request.replay_of,
+        source_hash=function.source_hash if function.is_of_then else None,
+    )
+
+
+def _said(status: Status) -> str:
+    return {Status.SUCCEEDED: "succeeded", Status.LOST: "was lost", Status.TIMED_OUT: "timed out"}.get(status, "failed")
 
 
 def _error_record(error: RunnerError) -> dict[str, Any]:
@@ -467,3 +755,30 @@ def _log(journey: _Journey, action: str) -> None:
             "status": str(invocation.status),
         },
     )
+
+
+class _KeyedLocks:
+    """One lock for each idempotency key in use: from looking whether it is free until it is recorded, one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, str], tuple[threading.Lock, int]] = {}  # with how many hold or want it
+
+    @contextmanager
+    def held(self, function: str, key: str | None) -> Iterator[None]:
+        """While this is open, nobody else has the key; without one there is nothing to hold."""
+        if key is None:
+            yield
+            return
+        name = (function, key)
+        with self._lock:
+            lock, users = self._held.get(name, (threading.Lock(), 0))
+            self._held[name] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, users = self._held.pop(name)
+                if users > 1:
+                    self._held[name] = (lock, users - 1)

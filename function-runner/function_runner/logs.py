@@ -30,6 +30,7 @@ READY = ".ready"
 TAIL_BYTES = 4096  # of a log, for a message about it
 FOLLOW_SECONDS = 1.0  # how long a follower sleeps at most
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
+PLATFORM_LINE = re.compile(rb"^(START|END|REPORT) RequestId: .*\n", re.MULTILINE)
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
 
 # No flag lets an open follow a link or wait for the other end of a pipe.
@@ -309,6 +310,31 @@ class LogStore:
         file.close()
         return LogState.PARTIAL
 
+    def reopen(self, container_name: str) -> tuple[LogFile, bytes]:
+        """Go on with the log file of a container that outlived its runner. Returns it, and what it holds.
+
+        Raises:
+            LogsUnavailable: it cannot be written.
+        """
+        name = _file_name(container_name)
+        with contextlib.suppress(RunnerError):
+            self.publish(container_name)
+        try:
+            content = self.read(container_name)
+        except NotFound:
+            content = b""
+        with self._folder() as folder:
+            try:
+                descriptor = os.open(name, os.O_CREAT | APPEND, 0o640, dir_fd=folder)
+            except OSError as error:
+                raise LogsUnavailable(
+                    f"The log file of {container_name} cannot be written: {_reason(error)}."
+                ) from error
+        file = LogFile(descriptor, max_bytes=self._max_bytes, content=content, sync_name=self._sync_folder)
+        with self._lock:
+            self._open[container_name] = file
+        return file, content
+
     def read(
         self, container_name: str, *, tail_lines: int | None = None, offset: int = 0, max_bytes: int | None = None
     ) -> bytes:
@@ -523,9 +549,23 @@ def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
     return 0
 
 
+def missing_output(content: bytes, output: Iterator[bytes]) -> Iterator[bytes]:
+    """What must be added to a log file that holds ``content`` of a container's whole ``output``, as that comes."""
+    recorded = PLATFORM_LINE.sub(b"", content)
+    begun = b""
+    for piece in output:
+        begun += piece
+        if len(begun) > len(recorded):
+            yield _missing_output(content, begun)
+            break
+    else:
+        yield _missing_output(content, begun)
+    yield from output
+
+
 def _missing_output(content: bytes, output: bytes) -> bytes:
     """What of a container's whole ``output`` must be added to a log file that holds ``content``."""
-    recorded = START_LINE.sub(b"", content, count=1)
+    recorded = PLATFORM_LINE.sub(b"", content)
     output = re.sub(rb"\r(?!\n)", b"\n", output)
     if output.startswith(recorded):
         return output[len(recorded) :]

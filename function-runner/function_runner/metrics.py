@@ -3,6 +3,8 @@
 Labels are function names and fixed words, never ids: each combination is kept in memory for ever.
 """
 
+from datetime import UTC, datetime
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 # A warm invocation takes milliseconds, a training run minutes.
@@ -38,6 +40,11 @@ class Metrics:
         self._queue_depth = Gauge(
             "smlops_queue_depth", "Invocations that wait for a place.", ("queue",), registry=registry
         )
+        self._oldest_age = Gauge(
+            "smlops_queue_oldest_age_seconds",
+            "How long the oldest asynchronous invocation has been waiting.",
+            registry=registry,
+        )
         self._cold_starts = Counter(
             "smlops_cold_starts_total",
             "Invocations whose container was made for them.",
@@ -54,6 +61,12 @@ class Metrics:
             "smlops_warm_pool_containers",
             "Execution environments, by state: ready, starting, busy.",
             ("function", "state"),
+            registry=registry,
+        )
+        self._retries = Counter(
+            "smlops_retries_total",
+            "Asynchronous invocations that wait for another attempt after a failed one.",
+            ("function",),
             registry=registry,
         )
         self._retired = Counter(
@@ -84,6 +97,7 @@ class Metrics:
         )
         # Shown as 0 from the start, so that a dashboard can tell "none" from "not measured".
         self._queue_depth.labels("sync")
+        self._queue_depth.labels("async")
 
     def invocation_finished(self, function: str, type: str, status: str) -> None:  # noqa: A002 - the label's name
         """An invocation reached its terminal state. ``type`` is ``sync`` or ``async``."""
@@ -101,6 +115,12 @@ class Metrics:
         """So many invocations wait for a place."""
         self._queue_depth.labels(queue).set(depth)
 
+    def set_backlog(self, depth: int, oldest: datetime | None) -> None:
+        """So many asynchronous invocations wait to be run, the oldest of them since then."""
+        self._queue_depth.labels("async").set(depth)
+        age = (datetime.now(UTC) - oldest).total_seconds() if oldest is not None else 0.0
+        self._oldest_age.set(max(0.0, age))
+
     def started(self, function: str, start: str) -> None:
         """An invocation was handed to a container; ``start`` is ``cold``, ``warm`` or ``reused``."""
         self._starts.labels(function, start).inc()
@@ -114,6 +134,10 @@ class Metrics:
     def retired(self, function: str, reason: str) -> None:
         """An environment of the function ended without having been used (again)."""
         self._retired.labels(function, reason).inc()
+
+    def retried(self, function: str) -> None:
+        """An attempt of an asynchronous invocation failed, and there will be another one."""
+        self._retries.labels(function).inc()
 
     def oom_kill(self, function: str) -> None:
         """A container of the function ran out of memory."""

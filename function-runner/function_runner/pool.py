@@ -26,6 +26,7 @@ from function_runner.docker_engine import ContainerEngine, Image, ImageMissing
 from function_runner.docker_spec import container_spec, new_container_name, new_token
 from function_runner.errors import (
     Busy,
+    Cancelled,
     Draining,
     EngineUnavailable,
     FunctionInvalid,
@@ -119,6 +120,7 @@ class Place:
     function: Function
     invocation_id: str
     entered_at: float = field(default_factory=time.monotonic)
+    asked_at: float = field(default_factory=time.monotonic)  # earlier, for one that waited elsewhere before
     environment: ExecutionEnvironment | None = None
     start: Start | None = None
     need_not_wait: bool = False  # there was an environment for it when it came
@@ -143,7 +145,7 @@ class Place:
     def timings(self) -> Timings:
         """The phases until the environment was the caller's. Only what happened since it came counts as its wait."""
         if self.served_at is None:
-            return Timings(queue_ms=_ms(time.monotonic() - self.entered_at))
+            return Timings(queue_ms=_ms(time.monotonic() - self.asked_at))
         build = create = start = init = 0.0
         if self.start is Start.COLD:
             build = self._waited(*self.build) if self.build else 0.0
@@ -152,7 +154,7 @@ class Place:
                 create = self._waited(made.begun, made.created)
                 start = self._waited(made.created, made.started)
                 init = self._waited(made.started, made.ready or self.served_at)
-        queue = max(0.0, self.served_at - self.entered_at - build - create - start - init)
+        queue = max(0.0, self.served_at - self.asked_at - build - create - start - init)
         return Timings(_ms(queue), _ms(build), _ms(create), _ms(start), _ms(init))
 
     def _waited(self, begin: float | None, end: float | None) -> float:
@@ -272,8 +274,11 @@ class Pool:
 
     # --- for the invoker ----------------------------------------------------------------------------------------------
 
-    def enter(self, function: Function, invocation_id: str) -> Place:
+    def enter(self, function: Function, invocation_id: str, *, waited: float = 0.0) -> Place:
         """A place for one invocation: with an environment that was ready, or at the end of the queue.
+
+        Args:
+            waited: seconds since it was accepted.
 
         Raises:
             Busy: the queue is full; ``retry_after`` is the expected wait in seconds.
@@ -281,6 +286,7 @@ class Pool:
         """
         function = self._newest(function)
         place = Place(self, function, invocation_id)
+        place.asked_at = place.entered_at - waited
         with self._lock:
             if self._is_closed:
                 raise Draining
@@ -305,6 +311,22 @@ class Pool:
             )
         if not place.need_not_wait:
             self._supply()
+        return place
+
+    def adopt(self, environment: ExecutionEnvironment, invocation_id: str, *, waited: float, running: float) -> Place:
+        """The place of an invocation that another runner process has handed over: it runs, whatever the limits say.
+
+        Args:
+            waited: seconds since it was accepted.
+            running: seconds since it was handed over.
+        """
+        place = Place(self, environment.function, invocation_id, environment=environment)
+        place.asked_at = place.entered_at - waited
+        place.served_at = place.entered_at - running
+        with self._lock:
+            self._environments[environment.token] = environment
+            self._shelf(environment.function)
+            self._count(place, +1)
         return place
 
     def wait(self, place: Place, deadline: Deadline, announce: Callable[[str | None], None]) -> None:
@@ -375,6 +397,14 @@ class Pool:
             self._retire(environment, "unused")
         self._give_back(place)
 
+    def send_away(self, place: Place, error: RunnerError) -> bool:
+        """End somebody's wait, who gets this error from `wait`. False: it does not wait (any more)."""
+        with self._lock:
+            if place not in self._queue:
+                return False
+            self._fail(place, error, None)
+        return True
+
     def position(self, invocation_id: str) -> int | None:
         """The invocation's place in the queue, from 1; None when it does not wait."""
         with self._lock:
@@ -409,7 +439,7 @@ class Pool:
             return PoolStatistics(warm, warm, 0, 0, 0, 0, "ok" if warm else "off")
         with self._lock:
             shelf = self._shelves.get(function_name)
-            waiting = sum(place.function.name == function_name for place in self._queue)
+            waiting = sum(place.function.key == function_name for place in self._queue)
             if shelf is None:  # it has just been removed
                 return PoolStatistics(0, 0, 0, 0, 0, waiting, "off")
             warm, target, trouble = shelf.function.warm, shelf.demand.target(shelf.function, now), shelf.trouble
@@ -506,9 +536,9 @@ class Pool:
     # --- deciding: critical sections, called with the lock held -------------------------------------------------------
 
     def _shelf(self, function: Function) -> _Shelf:
-        shelf = self._shelves.get(function.name)
+        shelf = self._shelves.get(function.key)
         if shelf is None:
-            shelf = self._shelves[function.name] = _Shelf(function, time.monotonic())
+            shelf = self._shelves[function.key] = _Shelf(function, time.monotonic())
         return shelf
 
     def _serve(self) -> None:
@@ -555,7 +585,7 @@ class Pool:
         Functions that may take minutes leave one place to the others, where there is more than one.
         """
         limit = function.max_concurrency
-        if limit is not None and self._running[function.name] + beside >= limit:
+        if limit is not None and self._running[function.key] + beside >= limit:
             return False
         if not function.is_long:
             return True
@@ -563,13 +593,14 @@ class Pool:
 
     def _count(self, place: Place, change: int) -> None:
         place.is_running = change > 0
-        self._running[place.function.name] += change
+        self._running[place.function.key] += change
         if place.function.is_long:
             self._running_long += change
 
     def _expected_wait(self, function: Function) -> int:
-        ahead = Counter(place.function.name for place in self._queue)
-        ahead[function.name] += 1
+        ahead = Counter(place.function.key for place in self._queue)
+        ahead[function.key] += 1
+        self._shelf(function)
         seconds = sum(self._seconds_each(self._shelves[name]) * count for name, count in ahead.items() if count)
         return max(1, min(MAX_RETRY_AFTER_SECONDS, round(seconds)))
 
@@ -617,7 +648,7 @@ class Pool:
         long_about_to_run = 0
         now = time.monotonic()
         for place in self._queue:
-            name = place.function.name
+            name = place.function.key
             if places <= 0:
                 return
             if not self._may_run(place.function, beside=about_to_run[name], long_beside=long_about_to_run):
@@ -642,7 +673,7 @@ class Pool:
     def _living(self, shelf: _Shelf) -> int:
         """Containers of the function that have invocations left: ready, busy, or on their way from one to the other."""
         return sum(
-            environment.function.name == shelf.function.name
+            environment.function.key == shelf.function.key
             and environment.state in (EnvironmentState.READY, EnvironmentState.BUSY)
             and environment.served < shelf.function.invocations_per_container
             for environment in self._environments.values()
@@ -654,7 +685,7 @@ class Pool:
 
         def missing(shelf: _Shelf) -> int:
             have = self._living(shelf) if shelf.function.is_reused else len(shelf.ready)
-            return shelf.demand.target(shelf.function, now) - have - spare.get(shelf.function.name, 0)
+            return shelf.demand.target(shelf.function, now) - have - spare.get(shelf.function.key, 0)
 
         without_room: set[str] = set()
         while len(self._starts) < self._host_cpus and self._ready_and_coming() < MAX_READY:
@@ -662,7 +693,7 @@ class Pool:
                 shelf
                 for shelf in self._shelves.values()
                 if self._may_be_made_in_advance(shelf, now)
-                and shelf.function.name not in without_room
+                and shelf.function.key not in without_room
                 and missing(shelf) > 0
             ]
             if not candidates:
@@ -671,9 +702,9 @@ class Pool:
             before = shelf.starting
             yield shelf
             if shelf.starting > before:
-                spare[shelf.function.name] = spare.get(shelf.function.name, 0) + 1
+                spare[shelf.function.key] = spare.get(shelf.function.key, 0) + 1
             else:
-                without_room.add(shelf.function.name)
+                without_room.add(shelf.function.key)
 
     def _ready_and_coming(self) -> int:
         return sum(len(shelf.ready) for shelf in self._shelves.values()) + len(self._starts)
@@ -742,14 +773,14 @@ class Pool:
     def _cover_with_image(self, shelf: _Shelf) -> None:
         """Tell all who wait that the image they need is being made."""
         for place in self._queue:
-            if place.function.name == shelf.function.name and place.covered_by == "nothing":
+            if place.function.key == shelf.function.key and place.covered_by == "nothing":
                 place.covered_by = "image"
                 place.messages.put(_Begun(None))
 
     def _cover_with_container(self, shelf: _Shelf, name: str) -> None:
         """Tell who waits longest that a container is being made for it."""
         for place in self._queue:
-            if place.function.name == shelf.function.name and place.covered_by != "container":
+            if place.function.key == shelf.function.key and place.covered_by != "container":
                 place.covered_by = "container"
                 place.messages.put(_Begun(name))
                 return
@@ -770,7 +801,9 @@ class Pool:
 
     def _newest(self, function: Function) -> Function:
         """The function as it is now: while one caller looked it up, another may have seen it change."""
-        shelf = self._shelves.get(function.name)
+        shelf = self._shelves.get(function.key)
+        if function.is_of_then:
+            return function
         if shelf is not None and shelf.function.source_hash != function.source_hash:
             return self._turn_to_newest(function.name)
         return function
@@ -797,7 +830,7 @@ class Pool:
                 self._retire(environment, "source")
 
     def _is_current(self, environment: ExecutionEnvironment) -> bool:
-        shelf = self._shelves.get(environment.function.name)
+        shelf = self._shelves.get(environment.function.key)
         return shelf is not None and shelf.function.source_hash == environment.function.source_hash
 
     def _supply(self) -> None:
@@ -842,7 +875,8 @@ class Pool:
 
     def _explain_failure(self, place: Place, error: RunnerError) -> None:
         """Whoever gets the error learns where the log is; an invocation without a container gets a log of its own."""
-        if isinstance(error, Draining):
+        is_nothing_to_tell = isinstance(error, Cancelled) and place.covered_by == "nothing"
+        if isinstance(error, Draining) or is_nothing_to_tell:
             return
         try:
             name = self._log_of_failure(place, error)
@@ -875,7 +909,10 @@ class Pool:
         except RunnerError as error:
             problem = error
             with contextlib.suppress(RunnerError):
-                self._turn_to_newest(function.name)  # if it was edited meanwhile, that is why, and there is another try
+                if not function.is_of_then:
+                    self._turn_to_newest(
+                        function.name
+                    )  # if it was edited meanwhile, that is why, and there is another try
         with self._lock:
             shelf = self._shelf(function)
             shelf.is_building = False
@@ -885,7 +922,7 @@ class Pool:
                 elif problem is not None:
                     shelf.build = (began, time.monotonic())
                     self._note_trouble(shelf, problem, ())
-                    for place in [place for place in self._queue if place.function.name == function.name]:
+                    for place in [place for place in self._queue if place.function.key == function.key]:
                         self._fail(place, problem.again(), None)
         self._supply()
 
@@ -983,7 +1020,7 @@ class Pool:
         with self._lock:
             shelf = self._shelf(start.function)
             self._has_ended(start, shelf)
-            waiting = next((place for place in self._queue if place.function.name == start.function.name), None)
+            waiting = next((place for place in self._queue if place.function.key == start.function.key), None)
             before = shelf.trouble
             if shelf.function.source_hash == start.function.source_hash and not isinstance(error, Draining):
                 self._note_trouble(shelf, error, tail, start.name if waiting is None else None)
@@ -1029,7 +1066,7 @@ class Pool:
         with self._lock:
             self._has_ended(start, shelf)
             for place in self._queue:
-                if place.function.name == start.function.name:
+                if place.function.key == start.function.key:
                     place.covered_by = "nothing"
         if environment is not None:
             self._retire(environment, "image")
@@ -1157,12 +1194,12 @@ class Pool:
             for name, shelf in self._shelves.items():
                 shelf.is_gone = known.get(name) is None
             gone = [shelf for shelf in self._shelves.values() if shelf.is_gone]
-            waited_for = {place.function.name for place in self._queue}
+            waited_for = {place.function.key for place in self._queue}
             stale = [environment for shelf in gone for environment in shelf.ready]
             for shelf in gone:
                 shelf.ready.clear()
-                if not shelf.starting and not shelf.is_building and shelf.function.name not in waited_for:
-                    del self._shelves[shelf.function.name]
+                if not shelf.starting and not shelf.is_building and shelf.function.key not in waited_for:
+                    del self._shelves[shelf.function.key]
         for shelf in gone:
             self._forget_log_of(shelf.trouble)
         for environment in stale:
@@ -1173,13 +1210,13 @@ class Pool:
         now = time.monotonic()
         with self._lock:
             shelves = list(self._shelves.values())
-        newest = {shelf.function.name: self._newest_model(shelf.function) for shelf in shelves}
+        newest = {shelf.function.key: self._newest_model(shelf.function) for shelf in shelves}
         found: list[tuple[ExecutionEnvironment, str]] = []
         with self._lock:
             for shelf in shelves:
                 keep = shelf.demand.target(shelf.function, now)
                 for environment in list(shelf.ready):
-                    reason = self._reason_to_retire(environment, shelf, newest[shelf.function.name], keep, now)
+                    reason = self._reason_to_retire(environment, shelf, newest[shelf.function.key], keep, now)
                     if reason is not None:
                         shelf.ready.remove(environment)
                         found.append((environment, reason))

@@ -1,19 +1,23 @@
-"""Cleans up what a crash left behind: strays by label, and records that nobody works on any more.
+"""Sets right what a crash left behind: containers that still work, strays by label, records that nobody works on.
 
-At start it closes every record the previous runner left open, because one runner owns all containers of its stack and
-that runner is gone, and finishes the logs it did not finish. Then, every half minute, it closes records that nobody
-works on (the database was away when they ended) and removes containers of ours that the pool does not know (the engine
-was away when they were discarded). It never touches anything without our labels, and never prunes.
+At start it looks at every record the previous runner left open, because one runner owns all containers of its stack
+and that runner is gone: it goes on with those whose containers still run, puts asynchronous ones back into the queue,
+ends the others as what is known of them, and finishes the logs that were not finished. Then, every half minute, it does
+the same for records that nobody works on (the database was away when they ended) and removes containers of ours that
+the pool does not know (the engine was away when they were discarded). It never touches anything without our labels,
+and never prunes.
 """
 
 import logging
 import threading
 
-from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState
-from function_runner.errors import RunnerError
-from function_runner.invocation import Invocation, LogState, Status, Timings, utc_now
+from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image
+from function_runner.docker_spec import LABEL_RUNTIME, token_of
+from function_runner.errors import Draining, Expired, Lost, OutOfMemory, RunnerError
+from function_runner.execution_environment import ExecutionEnvironment
+from function_runner.invocation import Invocation, LogState, Mode, Status, Timings, utc_now
 from function_runner.invoker import Invoker
-from function_runner.logs import LogStore
+from function_runner.logs import LogStore, missing_output
 from function_runner.pool import Pool
 from function_runner.store import Store
 
@@ -25,18 +29,33 @@ INTERVAL_SECONDS = 30.0
 class Reaper:
     """Runs once at start and then in a thread of its own."""
 
-    def __init__(self, engine: ContainerEngine, store: Store, logs: LogStore, pool: Pool, invoker: Invoker) -> None:
+    def __init__(
+        self,
+        engine: ContainerEngine,
+        store: Store,
+        logs: LogStore,
+        pool: Pool,
+        invoker: Invoker,
+        *,
+        runtime_address: tuple[str, int],
+    ) -> None:
+        """``runtime_address``: where containers reach the runtime API; those that call another one cannot be heard."""
         self._engine = engine
         self._store = store
         self._logs = logs
         self._pool = pool
         self._invoker = invoker
+        self._runtime = "{}:{}".format(*runtime_address)
+        self._suspects: set[str] = set()  # claimed, and seen without anybody who works on them
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
     def start(self) -> None:
-        """Close what the previous runner left open, then go on in the background until `stop`."""
-        self.close_open_records()
+        """Set right what the previous runner left open, then go on in the background until `stop`.
+
+        To be called before containers are served: one that is adopted must be known when it brings its result.
+        """
+        self.reconcile()
         self.finish_logs()
         self._logs.forget_all()
         self._thread.start()
@@ -47,19 +66,45 @@ class Reaper:
         if self._thread.is_alive():
             self._thread.join()
 
-    def close_open_records(self) -> None:
-        """Give every open record that nobody works on its honest end.
+    def reconcile(self) -> None:
+        """Find every open record that nobody works on, and let it go on or give it its honest end.
 
-        One that was handed to its container is ``lost``, unless the engine can prove that it ran out of memory; one
-        that was not is ``cancelled``, because its caller's connection died with the runner.
+        One that was handed to a container which still runs goes on: its result will be accepted. Of the others,
+        asynchronous ones wait again, as far as they may. A synchronous one that was handed over is ``lost``, unless
+        the engine can prove that it ran out of memory; one that was not is ``cancelled``, because its caller's
+        connection died with the runner.
         """
-        abandoned = [one for one in self._store.open_invocations() if not self._invoker.is_under_way(one.id)]
-        containers = self._containers_by_name() if abandoned else {}
-        for seen in abandoned:
+        unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
+        containers = self._containers_by_name() if unattended else {}
+        fresh: set[str] = set()
+        for seen in unattended:
             # Read again: it may have ended between being listed and being asked for.
             invocation = self._store.get(seen.id)
-            if invocation is not None and not invocation.status.is_terminal:
-                self._close(invocation, containers.get(invocation.container_name or ""))
+            if invocation is None or invocation.status.is_terminal or self._invoker.is_under_way(seen.id):
+                continue
+            if self._may_be_about_to_begin(invocation):
+                fresh.add(invocation.id)
+                continue
+            container = containers.get(invocation.container_name or "")
+            if not self._adopt(invocation, container):
+                self._close(invocation, container)
+        self._suspects = fresh
+
+    def end_overdue(self) -> None:
+        """Give up asynchronous invocations that have waited longer than they may, and forget old idempotency keys."""
+        for invocation in self._store.overdue():
+            message = "The invocation waited in the queue for longer than MAX_QUEUE_AGE allows and was given up."
+            reason = invocation.error or {}
+            if reason.get("message"):
+                message += f" Its last attempt failed: {reason['message']}"
+            self._store.finish(
+                invocation.id,
+                status=Status.FAILED,
+                finished_at=utc_now(),
+                timings=Timings(),
+                error={"code": Expired.code, "type": Expired.title, "message": message},
+            )
+        self._store.forget_keys()
 
     def finish_logs(self) -> None:
         """Finish the logs of invocations that ended a moment before the previous runner did. Only for the start."""
@@ -88,7 +133,8 @@ class Reaper:
     def _run(self) -> None:
         while True:
             try:
-                self.close_open_records()
+                self.reconcile()
+                self.end_overdue()
                 self.sweep()
             except RunnerError as error:
                 log.warning("sweep failed: %s", error, extra={"action": "sweep_failed"})
@@ -104,27 +150,86 @@ class Reaper:
             log.warning("cannot list containers: %s", error, extra={"action": "reap_failed"})
             return {}
 
+    def _may_be_about_to_begin(self, invocation: Invocation) -> bool:
+        """It was claimed by this runner, which may be about to work on it; not if it has been so for a whole round."""
+        is_just_claimed = invocation.mode is Mode.ASYNC and invocation.status is Status.QUEUED
+        return is_just_claimed and invocation.owner == self._store.owner and invocation.id not in self._suspects
+
+    def _adopt(self, invocation: Invocation, container: ContainerInfo | None) -> bool:
+        """Go on with an invocation whose container still runs and can bring its result to us. False when it cannot."""
+        if invocation.status is not Status.RUNNING or container is None:
+            return False
+        is_our_own = container.name in self._pool.names()  # and being discarded: nobody waits for its result any more
+        if is_our_own or container.labels.get(LABEL_RUNTIME) != self._runtime:
+            return False
+        try:
+            state = self._engine.inspect(container.id)
+            token = token_of(self._engine.environment(container.id))
+            if state is None or not state.running or state.ip_address is None or token is None:
+                return False
+            log_file, content = self._logs.reopen(container.name)
+            function = self._invoker.function_of(invocation)
+            running = (utc_now() - (invocation.started_at or invocation.created_at)).total_seconds()
+            environment = ExecutionEnvironment.adopt(
+                function,
+                Image(
+                    tag=invocation.image_tag or container.image,
+                    id=invocation.image_id or "",
+                    base_id=invocation.base_image_id,
+                    size_bytes=0,
+                    built_at=container.created_at,
+                ),
+                container,
+                token=token,
+                address=state.ip_address,
+                engine=self._engine,
+                log_file=log_file,
+                output=missing_output(content, self._engine.follow(container.id)),
+                invocation_id=invocation.id,
+                seconds_left=max(0.0, invocation.timeout_seconds - running),
+            )
+        except RunnerError as error:
+            log.warning("not adopted: %s", error, extra={"action": "adopt_failed", "container": container.name})
+            return False
+        self._invoker.adopt(invocation, environment)
+        log.warning(
+            "%s goes on in its container",
+            invocation.function,
+            extra={"action": "adopted", "invocation_id": invocation.id, "container": container.name},
+        )
+        return True
+
     def _close(self, invocation: Invocation, container: ContainerInfo | None) -> None:
+        """End a record that cannot go on, or let it wait for another attempt."""
         state, output = self._evidence(container)
+        error: RunnerError
         if invocation.status is not Status.RUNNING:
-            status, code = Status.CANCELLED, "cancelled"
-            message = "The function runner stopped before the invocation was handed to its container."
+            status = Status.CANCELLED
+            error = Draining("The function runner stopped before the invocation was handed to its container.")
         elif state is not None and state.oom_killed:
-            status, code = Status.FAILED, "out_of_memory"
-            message = "The container ran out of memory while the function runner was away."
+            status = Status.FAILED
+            error = OutOfMemory("The container ran out of memory while the function runner was away.")
         else:
-            status, code = Status.LOST, "lost"
-            message = "The function runner stopped while this invocation was running; its outcome is not known."
+            status = Status.LOST
+            error = Lost("The function runner stopped while this invocation was running; its outcome is not known.")
         log_state = LogState.MISSING
         if invocation.container_name:
-            log_state = self._logs.recover(invocation.container_name, output, f"[{message}]")
+            log_state = self._logs.recover(invocation.container_name, output, f"[{error.detail}]")
             self._end_log(invocation, status)
+        if invocation.cancel_requested_at is None and self._invoker.try_again(invocation, error):
+            return
+        if invocation.cancel_requested_at is not None:
+            status = Status.CANCELLED
         self._store.finish(
             invocation.id,
             status=status,
             finished_at=utc_now(),
             timings=Timings(),
-            error={"code": code, "type": "Lost" if code == "lost" else "Platform", "message": message},
+            error={
+                "code": "cancelled" if status is Status.CANCELLED else error.code,
+                "type": "Platform" if status is Status.CANCELLED else error.title,
+                "message": error.detail,
+            },
             exit_code=state.exit_code if state else None,
             oom_killed=state.oom_killed if state else None,
         )

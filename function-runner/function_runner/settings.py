@@ -90,6 +90,13 @@ class Settings(BaseModel):
     queue_limit: Annotated[int, Field(ge=0, le=100_000)] = 100
     queue_timeout: Annotated[float, Field(gt=0, le=3600)] = 300.0
 
+    # Asynchronous invocations: how many may wait, for how long, how often each is handed over at most, and the longest
+    # pause before the second attempt (it doubles with each further one)
+    backlog_limit: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    max_queue_age: Annotated[float, Field(gt=0, le=604_800)] = 21_600.0
+    max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    retry_pause: Annotated[float, Field(ge=0, le=3600)] = 60.0
+
     # How much memory, in MB, counted by the containers' limits: of all function containers, and of those that wait
     functions_memory: Annotated[int, Field(ge=64)] = Field(default_factory=_what_is_left)
     pool_memory: Annotated[int, Field(ge=0)] = Field(default_factory=_most_of_what_is_left)

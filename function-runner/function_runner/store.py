@@ -31,6 +31,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Dialect,
@@ -49,11 +50,13 @@ from sqlalchemy import (
     bindparam,
     case,
     create_engine,
+    delete,
     event,
     func,
     insert,
     literal,
     make_url,
+    or_,
     select,
     text,
     update,
@@ -63,8 +66,24 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import TypeDecorator
 
-from function_runner.errors import FieldError, InvalidRequest, SettingsError, StoreUnavailable
-from function_runner.invocation import HandOver, Invocation, LogState, Start, Status, Timings, utc_now
+from function_runner.errors import (
+    FieldError,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    SettingsError,
+    StoreUnavailable,
+)
+from function_runner.invocation import (
+    HandOver,
+    IdempotencyKey,
+    Invocation,
+    LogState,
+    Mode,
+    Start,
+    Status,
+    Timings,
+    utc_now,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +97,16 @@ TURNS_AT_ONCE = 64  # writes that share a commit
 CHECKPOINT_SECONDS = 1.0
 MAX_LOGGED_PAGES = 20_000  # of 4 KiB
 GATHERING_SECONDS = 0.25  # how long facts that may be written later wait for others
+CLAIM_LOOKAHEAD = 100  # rows looked at beyond those wanted, because some functions may be at their limit
+ENDS_SEEN_SECONDS = 1.0  # how often somebody who waits for an end looks for one that another runner wrote
 MIGRATION_LOCK = 0x736D6C6F  # number of the Postgres advisory lock under which the tables are made
 
 OPEN = tuple(status for status in Status if not status.is_terminal)
 ENDS = tuple(status for status in Status if status.is_terminal)
+
+# Whose idempotency keys they are. Callers are not told apart: all of them use the same credentials, and their addresses
+# change from one try to the next, which is when a key matters.
+EVERYBODY = ""
 
 # The keys of `Invocation.mlflow` and the columns they are kept in.
 MLFLOW_COLUMNS = {
@@ -277,6 +302,14 @@ SUCCEED = update(invocations).where(_this, text(f"status IN ({_words((Status.RUN
 SUCCEED_WITH_NULL = SUCCEED.values(result=literal("null", Text))
 
 
+class Repeated(Exception):
+    """The idempotency key stands for an invocation that there is already."""
+
+    def __init__(self, invocation_id: str) -> None:
+        super().__init__(invocation_id)
+        self.invocation_id = invocation_id
+
+
 class Store:
     """The record of all invocations. Safe to share between threads; several runners may share one database.
 
@@ -298,6 +331,8 @@ class Store:
         self._commits = _Commits(self._writer)
         self._checkpoints = _Checkpoints(self._reader)
         self._later = _Later(self._note_all)
+        self._lock = threading.Lock()
+        self._awaited: dict[str, list[threading.Event]] = {}  # ends that somebody waits for; guarded by the lock
 
     def migrate(self) -> None:
         """Bring the tables to the newest version. Does nothing when they are; safe when two runners start at once.
@@ -344,34 +379,197 @@ class Store:
 
         self._write(live)
 
-    def start(self, invocation: Invocation, *, hand_over: HandOver | None = None) -> Invocation:
+    def start(
+        self, invocation: Invocation, *, hand_over: HandOver | None = None, key: IdempotencyKey | None = None
+    ) -> Invocation:
         """Accept an invocation: when this returns, its row is on disk. Returns it as stored, with its sequence.
+
+        An asynchronous one belongs to nobody until it is claimed (`claim`).
 
         Args:
             hand_over: a container was waiting for it. Then the row is ``running`` already when it reaches the disk,
                 as `mark_running` would make it, with one commit for both.
+            key: recorded with it, by the same commit.
+
+        Raises:
+            Repeated: the key stands for another invocation of the same request; nothing was accepted.
+            IdempotencyKeyReused: it stands for another request.
         """
+        owner = self.owner if invocation.mode is Mode.SYNC else None
         values = {
             "id": invocation.id,
             "function": invocation.function,
             "parameters": invocation.parameters,
-            "parameters_sha256": _digest(invocation.parameters),
+            "parameters_sha256": digest(invocation.parameters),
             "timeout_seconds": invocation.timeout_seconds,
+            "mode": invocation.mode,
+            "max_attempts": invocation.max_attempts,
+            "expires_at": invocation.expires_at,
+            "idempotency_key": key.key if key is not None else None,
+            "replay_of": invocation.replay_of,
+            "source_hash": invocation.source_hash,
             "caller": invocation.caller,
             "created_at": invocation.created_at,
             "status": Status.QUEUED,
-            "owner": self.owner,
+            "owner": owner,
         }
         handed_over = self._handed_over(invocation.id, hand_over) if hand_over is not None else None
 
         def accept(connection: Connection) -> int | None:
-            key = connection.execute(ACCEPT, values).inserted_primary_key
+            if key is not None:
+                _make_room_for(connection, invocation.function, key)
+            row = connection.execute(ACCEPT, values).inserted_primary_key
+            if key is not None:
+                _remember(connection, invocation, key)
             if handed_over is not None:
                 connection.execute(HAND_OVER, handed_over)
-            return key[0] if key else None
+            return row[0] if row else None
 
-        stored = replace(invocation, status=Status.QUEUED, attempt=1, sequence=self._write(accept))
+        sequence = self._write(accept)
+        stored = replace(
+            invocation,
+            status=Status.QUEUED,
+            attempt=1,
+            sequence=sequence,
+            owner=owner,
+            idempotency_key=key.key if key is not None else None,
+        )
         return stored if hand_over is None else hand_over.of(stored)
+
+    def repeated(self, function: str, key: IdempotencyKey) -> str | None:
+        """The id of the invocation that this key stands for, or None when it is free.
+
+        Raises:
+            IdempotencyKeyReused: it stands for another request.
+        """
+        with self._reading() as connection:
+            return _meaning_of(connection, function, key)
+
+    def forget_keys(self) -> int:
+        """Forget the idempotency keys that have expired. Returns how many."""
+        expired = delete(idempotency_keys).where(idempotency_keys.c.expires_at <= utc_now())
+        return self._write(lambda connection: connection.execute(expired).rowcount)
+
+    # --- asynchronous invocations: the rows are the queue -------------------------------------------------------------
+
+    def claim(
+        self, limit: int, take: Callable[[str], bool] = lambda _: True, *, but_not: Sequence[str] = ()
+    ) -> list[Invocation]:
+        """Take up to ``limit`` asynchronous invocations that are due, oldest first; they are this runner's from now on.
+
+        Args:
+            take: asked for each, by its function, in order: may it run now?
+            but_not: functions that cannot take any more now.
+        """
+        order = (invocations.c.priority.desc(), invocations.c.sequence)
+        due = (
+            select(invocations.c.id, invocations.c.function)
+            .where(*_due(utc_now()), invocations.c.function.not_in(but_not))
+            .order_by(*order)
+            .limit(limit + CLAIM_LOOKAHEAD)
+        )
+        with self._reading() as connection:
+            chosen = [row.id for row in connection.execute(due) if take(row.function)]
+        if not chosen:  # nearly always: no need to bother the writer
+            return []
+
+        def claim(connection: Connection) -> None:
+            # Somebody may have been faster, or have cancelled it: those are not ours.
+            connection.execute(
+                update(invocations)
+                .where(invocations.c.id.in_(chosen), *_unclaimed())
+                .values(owner=self.owner, fence=invocations.c.fence + 1)
+            )
+
+        self._write(claim)
+        mine = (invocations.c.id.in_(chosen), invocations.c.owner == self.owner, invocations.c.status == Status.QUEUED)
+        with self._reading() as connection:
+            rows = connection.execute(_records().where(*mine).order_by(*order)).mappings()
+            return [_invocation(row) for row in rows]
+
+    def put_back(
+        self, invocation_id: str, *, not_before: datetime | None = None, error: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Let an open asynchronous invocation wait again, for anybody to claim; after it had begun, as a new attempt.
+
+        Args:
+            not_before: when it is due.
+            error: why the attempt failed.
+
+        Returns False when it has ended or is unknown.
+        """
+        begun = invocations.c.status != Status.QUEUED
+        change = (
+            update(invocations)
+            .where(invocations.c.id == invocation_id, invocations.c.status.in_(OPEN), invocations.c.mode == Mode.ASYNC)
+            .values(
+                status=Status.QUEUED,
+                attempt=case((begun, invocations.c.attempt + 1), else_=invocations.c.attempt),
+                owner=None,
+                fence=invocations.c.fence + 1,
+                container_name=None,
+                start=None,
+                started_at=None,
+                not_before=not_before,
+                error=error,
+            )
+        )
+        return _persist(lambda: self._write(lambda connection: connection.execute(change).rowcount == 1))
+
+    def backlog(self) -> tuple[int, datetime | None]:
+        """How many asynchronous invocations wait to be claimed, and since when the oldest of them waits."""
+        query = select(func.count(), func.min(invocations.c.created_at)).where(*_unclaimed())
+        with self._reading() as connection:
+            number, oldest = connection.execute(query).one()
+        return number, oldest
+
+    def position(self, sequence: int) -> int:
+        """The place, from 1, of the asynchronous invocation with this number among those that wait to be claimed."""
+        query = select(func.count()).where(*_unclaimed(), invocations.c.sequence < sequence)
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one() + 1
+
+    def overdue(self) -> list[Invocation]:
+        """The unclaimed ones that have waited longer than they may."""
+        query = _records().where(*_unclaimed(), invocations.c.expires_at <= utc_now()).limit(1000)
+        with self._reading() as connection:
+            return [_invocation(row) for row in connection.execute(query).mappings()]
+
+    def request_cancel(self, invocation_id: str) -> bool:
+        """Note that somebody wants the invocation to end. False when it has ended or is unknown."""
+        change = (
+            update(invocations)
+            .where(invocations.c.id == invocation_id, invocations.c.status.in_(OPEN))
+            .values(cancel_requested_at=func.coalesce(invocations.c.cancel_requested_at, literal(utc_now(), Utc)))
+        )
+        return self._write(lambda connection: connection.execute(change).rowcount == 1)
+
+    def wait(self, invocation_id: str, seconds: float) -> Invocation | None:
+        """The record once it has ended, or as it is after ``seconds``; None when there is none."""
+        gives_up_at = time.monotonic() + seconds
+        ended = threading.Event()
+        with self._lock:
+            self._awaited.setdefault(invocation_id, []).append(ended)
+        try:
+            while True:
+                record = self.get(invocation_id)
+                patience = gives_up_at - time.monotonic()
+                if record is None or record.status.is_terminal or patience <= 0:
+                    return record
+                ended.wait(min(patience, ENDS_SEEN_SECONDS))
+        finally:
+            with self._lock:
+                self._awaited[invocation_id].remove(ended)
+                if not self._awaited[invocation_id]:
+                    del self._awaited[invocation_id]
+
+    def _announce_end(self, invocation_id: str) -> None:
+        if self._awaited:
+            with self._lock:
+                for ended in self._awaited.get(invocation_id, ()):
+                    ended.set()
+
+    # --- the way of an invocation -------------------------------------------------------------------------------------
 
     def mark_starting(self, invocation_id: str, *, container_name: str | None) -> bool:
         """A container is being made for the invocation, under this name if it is known yet.
@@ -439,7 +637,7 @@ class Store:
         if status is Status.SUCCEEDED:
             # A handler may well return null. That is a result, and not the absence of one.
             change = SUCCEED_WITH_NULL if result is None else SUCCEED
-            values |= {"result_sha256": _digest(result)} | ({"result": result} if result is not None else {})
+            values |= {"result_sha256": digest(result)} | ({"result": result} if result is not None else {})
         facts = _known(exit_code=exit_code, oom_killed=oom_killed)
 
         def end(connection: Connection) -> bool:
@@ -449,7 +647,10 @@ class Store:
                 _note(connection, invocation_id, facts)
             return True
 
-        return _persist(lambda: self._write(end))
+        is_ended = _persist(lambda: self._write(end))
+        if is_ended:
+            self._announce_end(invocation_id)
+        return is_ended
 
     def note_facts(
         self,
@@ -534,6 +735,16 @@ class Store:
                 page.append(_invocation(row))
                 last = row["sequence"]
         return page, None
+
+    def claimed(self) -> list[Invocation]:
+        """Every record that has not ended and that some runner has taken on, oldest first."""
+        query = (
+            _records()
+            .where(invocations.c.status.in_(OPEN), invocations.c.owner.is_not(None))
+            .order_by(invocations.c.sequence)
+        )
+        with self._reading() as connection:
+            return [_invocation(row) for row in connection.execute(query).mappings()]
 
     def open_invocations(self) -> list[Invocation]:
         """Every record that has not ended, oldest first."""
@@ -645,6 +856,7 @@ def _invocation(row: RowMapping) -> Invocation:
     mlflow = {key: row[column] for key, column in MLFLOW_COLUMNS.items() if row[column] is not None}
     values |= {
         "status": Status(row["status"]),
+        "mode": Mode(row["mode"]),
         "start": row["start"] and Start(row["start"]),
         "timings": Timings(**{entry.name: row[entry.name] for entry in fields(Timings)}),
         "mlflow": mlflow or None,
@@ -652,6 +864,79 @@ def _invocation(row: RowMapping) -> Invocation:
         "log_state": LogState(row["log_state"] or LogState.OPEN) if row["container_name"] else None,
     }
     return Invocation(**values)
+
+
+def _unclaimed() -> tuple[ColumnElement[bool], ...]:
+    """Asynchronous invocations that nobody works on."""
+    return (
+        invocations.c.status == Status.QUEUED,
+        invocations.c.mode == Mode.ASYNC,
+        invocations.c.owner.is_(None),
+    )
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (*_unclaimed(), or_(invocations.c.not_before.is_(None), invocations.c.not_before <= now))
+
+
+def _of_key(function: str, key: IdempotencyKey) -> tuple[ColumnElement[bool], ...]:
+    return (
+        idempotency_keys.c.caller == EVERYBODY,
+        idempotency_keys.c.function == function,
+        idempotency_keys.c.key == key.key,
+    )
+
+
+def _meaning_of(connection: Connection, function: str, key: IdempotencyKey) -> str | None:
+    """The id of the invocation that the key stands for.
+
+    None when it is free: never used, expired, or its invocation ended before anybody was handed it.
+    """
+    query = (
+        select(
+            idempotency_keys.c.invocation_id,
+            idempotency_keys.c.request_sha256,
+            idempotency_keys.c.expires_at,
+            invocations.c.status,
+            invocations.c.delivered,
+        )
+        .join_from(idempotency_keys, invocations, invocations.c.id == idempotency_keys.c.invocation_id)
+        .where(*_of_key(function, key))
+    )
+    found = connection.execute(query).one_or_none()
+    if found is None or found.expires_at <= utc_now():
+        return None
+    if found.request_sha256 != key.request_sha256:
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key was used for a request with other parameters. A key stands for one request: use a "
+            "new one for a new request.",
+            invocation_id=found.invocation_id,
+        )
+    if found.status == Status.CANCELLED and not found.delivered:
+        return None
+    invocation_id: str = found.invocation_id
+    return invocation_id
+
+
+def _make_room_for(connection: Connection, function: str, key: IdempotencyKey) -> None:
+    """Make sure that the key is free; raises what `Store.start` says."""
+    invocation_id = _meaning_of(connection, function, key)
+    if invocation_id is not None:
+        raise Repeated(invocation_id)
+    connection.execute(delete(idempotency_keys).where(*_of_key(function, key)))
+
+
+def _remember(connection: Connection, invocation: Invocation, key: IdempotencyKey) -> None:
+    connection.execute(
+        insert(idempotency_keys).values(
+            caller=EVERYBODY,
+            function=invocation.function,
+            key=key.key,
+            request_sha256=key.request_sha256,
+            invocation_id=invocation.id,
+            expires_at=key.expires_at,
+        )
+    )
 
 
 def _known(**facts: object) -> dict[str, object]:
@@ -822,7 +1107,8 @@ def _dump(value: Any, *, canonical: bool = False) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False, sort_keys=canonical)
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON, 64 hex digits: equal for values that are equal."""
     return hashlib.sha256(_dump(value, canonical=True).encode()).hexdigest()
 
 

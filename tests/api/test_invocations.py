@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from function_runner.errors import FieldError, StoreUnavailable
-from function_runner.invocation import LogState, Status
+from function_runner.invocation import LogState, Mode, Status
 from support.api import finished
 
 UNKNOWN = "0b6e7a52-95a0-4f0c-9d0e-5b2f6f6e7a11"
@@ -57,7 +57,13 @@ class TestRecord:
             "created_at": "2026-01-31T12:34:56.789Z",
             "started_at": "2026-01-31T12:34:57.189Z",
             "finished_at": "2026-01-31T12:34:57.239Z",
+            "mode": "sync",
             "attempt": 1,
+            "max_attempts": 1,
+            "next_attempt_at": None,
+            "cancel_requested_at": None,
+            "replay_of": None,
+            "caller": None,
             "timeout_seconds": 60.0,
             "error": None,
             "exit_code": None,
@@ -266,3 +272,53 @@ class TestLogs:
     def test_upper_case_ids_are_other_ids(self, client, services, problem):
         record = add(services, id=str(uuid.UUID(UNKNOWN)))
         problem(client.get(f"/invocations/{record.id.upper()}"), 404, "invocation_not_found")
+
+
+class TestCancel:
+    def test_it_works(self, client, services):
+        record = add(services, status=Status.RUNNING, result=None, finished_at=None)
+        response = client.post(f"/invocations/{record.id}/cancel")
+        assert response.status_code == 200
+        assert response.get_json()["status"] == "cancelled"
+        assert client.post(f"/invocations/{record.id}/cancel").status_code == 200
+
+    def test_too_late(self, client, record, problem):
+        problem(client.post(f"/invocations/{record.id}/cancel"), 409, "already_ended")
+
+    def test_unknown(self, client, problem):
+        problem(client.post(f"/invocations/{UNKNOWN}/cancel"), 404, "invocation_not_found")
+
+
+class TestReplay:
+    def test_both_are_shown_side_by_side(self, client, services, record):
+        response = client.post(f"/invocations/{record.id}/replay")
+        assert response.status_code == 200
+        both = response.get_json()
+        assert both["original"]["invocation_id"] == both["replay"]["replay_of"] == record.id
+        assert both["same_result"] is True
+        assert response.headers["X-Invocation-Id"] == both["replay"]["invocation_id"]
+        assert services.invoker.requests[0].source_hash == record.source_hash
+
+    def test_against_today(self, client, services, record):
+        services.invoker.result = "other"
+        response = client.post(f"/invocations/{record.id}/replay", json={"against": "today"})
+        assert response.get_json()["same_result"] is False
+        assert services.invoker.requests[0].source_hash is None
+
+    def test_in_the_background(self, client, record):
+        response = client.post(f"/invocations/{record.id}/replay", headers={"Prefer": "respond-async"})
+        assert response.status_code == 202
+        both = response.get_json()
+        assert both["same_result"] is None
+        assert response.headers["Location"] == f"/invocations/{both['replay']['invocation_id']}"
+
+    def test_what_it_does_not_know_is_refused(self, client, record, problem):
+        response = client.post(f"/invocations/{record.id}/replay", json={"against": "yesterday"})
+        assert problem(response, 400, "invalid_request")["errors"][0]["pointer"] == "/against"
+        problem(client.post(f"/invocations/{UNKNOWN}/replay"), 404, "invocation_not_found")
+
+
+def test_one_that_waits_in_the_record_says_its_place(client, services, monkeypatch):
+    monkeypatch.setattr(services.pool, "position", lambda _: None, raising=False)
+    record = add(services, status=Status.QUEUED, mode=Mode.ASYNC, result=None, finished_at=None, container_name=None)
+    assert client.get(f"/invocations/{record.id}").get_json()["queue_position"] == 7

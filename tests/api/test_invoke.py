@@ -6,6 +6,8 @@ import pytest
 
 from function_runner import errors
 from function_runner.errors import FieldError
+from function_runner.invocation import Status
+from support.api import finished
 
 NAMES = {
     "invocation_id": "0b6e7a52-95a0-4f0c-9d0e-5b2f6f6e7a11",
@@ -301,33 +303,96 @@ def test_parameters_outside_the_schema_are_refused(client, problem):
     assert "X-Invocation-Id" not in response.headers
 
 
-@pytest.mark.parametrize(
-    "prefer",
-    [
-        "respond-async",
-        "respond-async, wait=99999",
-        "wait=-1",
-        "wait",
-        ";;;,=",
-        "x" * 2000,
-        'a="b',
-        "respond-async; x=1",
-    ],
-)
-def test_preferences_are_tolerated(client, prefer):
-    response = client.post(
-        "/invoke", json={"function": "echo", "parameters": {"word": "x"}}, headers={"Prefer": prefer}
-    )
+@pytest.mark.parametrize("prefer", ["wait=-1", "wait", ";;;,=", "x" * 2000, 'a="b', "wait=1.5", "return=minimal"])
+def test_preferences_that_are_not_understood_are_ignored(client, prefer):
+    response = prefers(client, prefer)
     assert response.status_code == 200
     assert "Preference-Applied" not in response.headers
 
 
-def test_an_idempotency_key_is_refused_rather_than_ignored(client, services, problem):
-    response = client.post(
-        "/invoke", json={"function": "echo", "parameters": {"word": "x"}}, headers={"Idempotency-Key": '"abc"'}
+@pytest.mark.parametrize("prefer", ["respond-async", "Respond-Async", "respond-async; x=1", "foo, respond-async"])
+def test_respond_async_answers_before_it_is_run(client, services, prefer):
+    response = prefers(client, prefer)
+    assert response.status_code == 202
+    record = response.get_json()
+    assert (record["status"], record["mode"]) == ("queued", "async")
+    assert response.headers["Location"] == f"/invocations/{record['invocation_id']}"
+    assert response.headers["X-Invocation-Id"] == record["invocation_id"]
+    assert response.headers["Preference-Applied"] == "respond-async"
+    assert response.headers["Retry-After"] == "1"
+    assert response.headers["Vary"] == "Prefer"
+    assert services.invoker.requests[0].parameters == {"word": "x"}
+
+
+def test_wait_answers_with_the_result_when_there_is_one(client):
+    response = prefers(client, "wait=5")
+    assert response.status_code == 200
+    assert response.get_json()["result"] == "done"
+    assert response.headers["Preference-Applied"] == "wait=5"
+
+
+def test_wait_answers_with_the_record_when_there_is_no_result_in_time(client, services):
+    services.invoker.finishes = False
+    response = prefers(client, "wait=1")
+    assert response.status_code == 202
+    assert response.get_json()["mode"] == "sync"
+
+
+def test_wait_and_respond_async_together(client, services):
+    response = prefers(client, "respond-async, wait=5")
+    assert response.status_code == 200
+    assert response.headers["Preference-Applied"] == "respond-async, wait=5"
+    services.invoker.finishes = False
+    assert prefers(client, "wait=5, respond-async").status_code == 202
+
+
+def test_no_wait_is_longer_than_an_invocation_may_take(client):
+    assert prefers(client, "wait=99999").headers["Preference-Applied"] == "wait=900"
+
+
+def test_a_failure_within_the_wait_is_the_problem_it_would_have_been(client, services, problem):
+    services.invoker.finishes = False
+    queued = prefers(client, "respond-async").get_json()["invocation_id"]
+    services.store.records[queued] = finished(
+        id=queued,
+        status=Status.FAILED,
+        result=None,
+        exit_code=3,
+        error={"code": "handler_error", "type": "ValueError", "message": "no", "stack_trace": ["line"]},
     )
-    assert "not supported" in problem(response, 400, "invalid_request")["detail"]
+    services.invoker.keys["k"] = queued
+    response = prefers(client, "wait=1", key="k")
+    document = problem(response, 500, "handler_error")
+    assert (document["invocation_id"], document["detail"], document["exit_code"]) == (queued, "no", 3)
+    assert document["function_error"] == {"type": "ValueError", "message": "no", "stack_trace": ["line"]}
+    assert document["log_file"] == "logs/echo-0123456789ab.log"
+    assert response.headers["Idempotent-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(("key", "meaning"), [('"abc"', "abc"), ("abc-1", "abc-1"), ('"a b\\"c"', 'a b"c')])
+def test_a_repetition_gets_what_came_of_the_first(client, services, key, meaning):
+    first = prefers(client, "", key=key)
+    assert first.status_code == 200
+    assert "Idempotent-Replayed" not in first.headers
+    assert services.invoker.requests[0].idempotency_key == meaning
+    second = prefers(client, "", key=key)
+    assert second.status_code == 200
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert second.get_json()["invocation_id"] == first.get_json()["invocation_id"]
+
+
+@pytest.mark.parametrize("key", ["", '""', '"a', "a b", '"ü"', "x" * 256, '"' + "x" * 256 + '"', '"a", "b"'])
+def test_a_key_that_is_none_is_refused(client, services, problem, key):
+    response = prefers(client, "", key=key)
+    assert "Idempotency-Key" in problem(response, 400, "invalid_request")["detail"]
     assert services.invoker.calls == []
+
+
+def prefers(client, prefer, key=None):
+    headers = {"Prefer": prefer} if prefer else {}
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    return client.post("/invoke", json={"function": "echo", "parameters": {"word": "x"}}, headers=headers)
 
 
 def test_busy_says_when_to_come_back(client, services, problem):

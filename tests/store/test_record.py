@@ -79,6 +79,7 @@ def test_it_works(record):
     assert record.get(accepted.id) == replace(
         accepted,
         status=Status.SUCCEEDED,
+        delivered=1,
         container_name="train-0123456789ab",
         start=Start.COLD,
         source_hash="5" * 64,

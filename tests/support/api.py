@@ -3,7 +3,6 @@
 import json
 import shutil
 import threading
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +15,11 @@ from werkzeug.test import TestResponse
 
 from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
-from function_runner.errors import InvalidRequest, ModelNotFound
+from function_runner.errors import AlreadyEnded, HandlerError, InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
-from function_runner.invocation import Invocation, Start, Status, Timings, new_invocation_id
+from function_runner.invocation import Invocation, Mode, Request, Start, Status, Timings, new_invocation_id
 from function_runner.pool import PoolStatistics, PoolTotals
+from function_runner.store import Repeated
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
 IMAGE = Image(tag="smlops/function-echo:0123456789ab", id="sha256:1", base_id="sha256:2", size_bytes=7, built_at=NOW)
@@ -53,23 +53,64 @@ class Invoker:
     error: Exception | None = None
     result: Any = "done"
     calls: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
 
-    def invoke(
-        self,
-        function_name: str,
-        parameters: Mapping[str, Any],
-        *,
-        timeout: float | None = None,
-        caller: str | None = None,
-    ) -> Invocation:
-        function = self.catalog.get(function_name)
-        complete = function.validate(parameters)
-        self.calls.append({"function": function_name, "parameters": complete, "timeout": timeout, "caller": caller})
+    finishes: bool = True  # False: nothing ends before anybody's patience does
+    keys: dict[str, str] = field(default_factory=dict)  # of requests, with the invocations they stand for
+    longest_wait: float = 1000.0
+
+    def invoke(self, request: Request, *, patience: float | None = None) -> Invocation:
+        done = self._accept(request, Mode.SYNC, is_done=self.finishes)
+        if done.status.is_terminal and done.status is not Status.SUCCEEDED and patience is None:
+            raise self.error or HandlerError
+        return done
+
+    def submit(self, request: Request) -> Invocation:
+        return self._accept(request, Mode.ASYNC, is_done=False)
+
+    def wait(self, invocation_id: str, seconds: float) -> Invocation:
+        record = self.store.records[invocation_id]
+        if seconds and self.finishes:
+            record = replace(finished(result=self.result), id=record.id, mode=record.mode)
+            self.store.records[record.id] = record
+        return record
+
+    def cancel(self, invocation_id: str) -> Invocation:
+        record = self.store.records[invocation_id]
+        if record.status.is_terminal and record.status is not Status.CANCELLED:
+            raise AlreadyEnded("It has ended.", invocation_id=invocation_id)
+        record = self.store.records[invocation_id] = replace(record, status=Status.CANCELLED)
+        return record
+
+    def request_to_replay(self, original: Invocation, *, like_then: bool, caller: str | None = None) -> Request:
+        source = original.source_hash if like_then else None
+        return Request(original.function, original.parameters, caller=caller, replay_of=original.id, source_hash=source)
+
+    def _accept(self, request: Request, mode: Mode, *, is_done: bool) -> Invocation:
+        function = self.catalog.get(request.function)
+        complete = function.validate(request.parameters)
+        self.calls.append(
+            {
+                "function": request.function,
+                "parameters": complete,
+                "timeout": request.timeout,
+                "caller": request.caller,
+            }
+        )
+        self.requests.append(request)
         if self.error is not None:
             raise self.error
-        done = finished(function=function_name, parameters=complete, result=self.result)
-        self.store.records[done.id] = done
-        return done
+        if request.idempotency_key in self.keys:
+            raise Repeated(self.keys[request.idempotency_key])
+        record = finished(
+            function=request.function, parameters=complete, result=self.result, mode=mode, replay_of=request.replay_of
+        )
+        if not is_done:
+            record = replace(record, status=Status.QUEUED, result=None, container_name=None, finished_at=None)
+        if request.idempotency_key is not None:
+            self.keys[request.idempotency_key] = record.id
+        self.store.records[record.id] = record
+        return record
 
 
 @dataclass
@@ -99,6 +140,9 @@ class Store:
             if wanted["function"] in (None, record.function) and wanted["status"] in (None, record.status)
         ]
         return found[: wanted["limit"]], "page2" if len(found) > wanted["limit"] else None
+
+    def position(self, sequence: int) -> int:
+        return 7
 
     def count_by_status(self) -> dict[str, int]:
         self.check()

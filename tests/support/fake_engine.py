@@ -52,7 +52,7 @@ class FakeContainer:
 
     id: str
     spec: ContainerSpec
-    folder: Path
+    code: dict[str, str]  # by file name
     created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     state: str = "created"
     exit_code: int | None = None
@@ -95,7 +95,7 @@ class FakeEngine:
         self.builds: list[str] = []  # tags, in the order their builds began
         self.calls: list[str] = []  # every call, for tests that count them
         self._lock = threading.Lock()
-        self._images: dict[str, tuple[Image, Path]] = {}
+        self._images: dict[str, tuple[Image, dict[str, str]]] = {}  # with the code that was copied into it
         self._containers: dict[str, FakeContainer] = {}
         self._numbers = itertools.count(1)
 
@@ -131,7 +131,7 @@ class FakeEngine:
             labels=dict(spec.labels),
         )
         with self._lock:
-            self._images[spec.tag] = (image, folder)
+            self._images[spec.tag] = (image, {file.name: file.read_text() for file in folder.glob("*.py")})
         return image
 
     def find_image(self, tag: str) -> Image | None:
@@ -186,6 +186,23 @@ class FakeEngine:
             if container.state == "exited":
                 stream.put(END)
         return iter(stream.get, END)
+
+    def follow(self, container_id: str) -> Iterator[bytes]:
+        self._called("follow")
+        container = self._existing(container_id)
+        stream: queue.Queue[bytes | None] = queue.Queue()
+        with container.lock:
+            stream.put(bytes(container.written))
+            container.streams.append(stream)
+            if container.state == "exited":
+                stream.put(END)
+        return iter(stream.get, END)
+
+    def environment(self, container_id: str) -> dict[str, str]:
+        self._called("environment")
+        container = self._containers.get(container_id)
+        pairs = (entry.partition("=") for entry in container.spec.config["Env"]) if container else ()
+        return {name: value for name, _, value in pairs}
 
     def start(self, container_id: str) -> None:
         self._called("start")
@@ -270,7 +287,7 @@ class FakeEngine:
 def _run(container: FakeContainer) -> None:
     """The container's process: run main.py, or serve handler.py until killed."""
     try:
-        if (container.folder / "main.py").exists():
+        if "main.py" in container.code:
             _load(container, "main.py")
         else:
             _serve(container)
@@ -296,8 +313,7 @@ def _load(container: FakeContainer, name: str) -> dict[str, Any]:
         container.write((sep.join(map(str, values)) + end).encode())
 
     namespace = {"__name__": Path(name).stem, "__builtins__": {**vars(builtins), "print": fake_print}}
-    path = container.folder / name
-    exec(compile(path.read_text(), str(path), "exec"), namespace)
+    exec(compile(container.code[name], f"/var/task/{name}", "exec"), namespace)
     return namespace
 
 
@@ -359,14 +375,24 @@ class _Client:
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> tuple[Any, bytes]:
         try:
-            self._connection.request(method, f"/2018-06-01{path}", body, {"Host": self._host})
-            answer = self._connection.getresponse()
-            content = answer.read()
+            answer, content = self._send(method, path, body)
         except (OSError, http.client.HTTPException) as error:
-            raise _LostRuntimeApi from error
+            if method == "GET":
+                raise _LostRuntimeApi from error
+            # As libcurl does when the connection that it kept turns out to be closed: once more, on a new one.
+            self._connection.close()
+            try:
+                answer, content = self._send(method, path, body)
+            except (OSError, http.client.HTTPException) as again:
+                raise _LostRuntimeApi from again
         if answer.status == 403:
             raise _LostRuntimeApi
         return answer.headers, content
+
+    def _send(self, method: str, path: str, body: bytes | None) -> tuple[http.client.HTTPResponse, bytes]:
+        self._connection.request(method, f"/2018-06-01{path}", body, {"Host": self._host})
+        answer = self._connection.getresponse()
+        return answer, answer.read()
 
 
 def _report(error: Exception) -> bytes:

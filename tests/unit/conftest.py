@@ -1,6 +1,6 @@
 """A whole runner on the fake engine: real store, logs, pool and runtime API; only the containers are made up."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from function_runner.catalog import Catalog
-from function_runner.errors import ModelNotFound
+from function_runner.dispatcher import Dispatcher
+from function_runner.errors import EngineUnavailable, ModelNotFound, StoreUnavailable
 from function_runner.images import Images
-from function_runner.invocation import Invocation, LogState
+from function_runner.invocation import Invocation, LogState, Request
 from function_runner.invoker import Invoker
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
@@ -42,6 +43,29 @@ class FakeTracking:
 
 
 @dataclass
+class Life:
+    """Of one runner process: when it is over, nothing that it does has an effect."""
+
+    is_over: bool = False
+
+    def guard(self, target: Any, error: type[Exception], methods: Container[str] | None = None) -> Any:
+        """``target``, whose methods (default: all) raise ``error`` from then on."""
+        return _Guarded(self, target, error, methods)
+
+
+class _Guarded:
+    def __init__(self, life: Life, target: Any, error: type[Exception], methods: Container[str] | None) -> None:
+        self._parts = life, target, error, methods
+
+    def __getattr__(self, name: str) -> Any:
+        life, target, error, methods = self._parts
+        found = getattr(target, name)
+        if life.is_over and callable(found) and (methods is None or name in methods):
+            raise error("The process is gone.")
+        return found
+
+
+@dataclass
 class Runner:
     """Everything a test may want to look at or disturb."""
 
@@ -57,6 +81,10 @@ class Runner:
     reaper: Reaper
     runtime_api: RuntimeApi
     address: tuple[str, int]
+    metrics: Metrics
+    dispatcher: Dispatcher
+    life: "Life"
+    make_next: Callable[["Runner"], "Runner"]
 
     def add(self, name: str, handler: str, manifest: str = "", dockerfile: str = "FROM fake\n") -> Path:
         """Put a function into the folder, or change it."""
@@ -68,7 +96,7 @@ class Runner:
         return folder
 
     def invoke(self, name: str, **parameters: Any) -> Invocation:
-        return self.invoker.invoke(name, parameters)
+        return self.invoker.invoke(Request(name, parameters))
 
     def settled(self, invocation_id: str) -> Invocation:
         """The record once its container is gone and its log is closed."""
@@ -95,6 +123,18 @@ class Runner:
         assert record.container_name
         return self.logs.read(record.container_name).decode()
 
+    def crash(self) -> "Runner":
+        """Kill the runner at this moment, and start another one: its folders, address and containers are the same.
+
+        The threads of the old one cannot be killed; but whatever they still do, it reaches nobody.
+        """
+        self.life.is_over = True
+        self.dispatcher.stop()
+        self.runtime_api.stop()
+        for file in self.logs._open.values():
+            file.close()
+        return self.make_next(self)
+
     def latest(self) -> Invocation:
         return self.store.search(limit=1)[0][0]
 
@@ -115,25 +155,30 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
     """Builds a runner with these settings; closes it after the test."""
     closing: list[Callable[[], None]] = []
 
-    def make(tracking: FakeTracking | None = None, **values: Any) -> Runner:
+    def make(
+        tracking: FakeTracking | None = None, *, after: Runner | None = None, port: int = 0, **values: Any
+    ) -> Runner:
         functions, logs_dir = tmp_path / "functions", tmp_path / "logs"
         functions.mkdir(exist_ok=True)
         logs_dir.mkdir(exist_ok=True)
         settings = Settings(
             functions_dir=functions, logs_dir=logs_dir, database_url=f"sqlite:///{tmp_path / 'runner.db'}", **values
         )
-        engine, metrics = FakeEngine(stack=settings.stack), Metrics()
+        engine, metrics, life = FakeEngine(stack=settings.stack), Metrics(), Life()
+        if after is not None:
+            engine = after.engine
+        guarded: Any = life.guard(engine, EngineUnavailable)
         logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
         store = Store(settings.database_url)
         store.migrate()
         catalog = Catalog(settings)
-        images = Images(settings, engine, catalog, logs, metrics)
-        listener = listen("127.0.0.1", 0)
+        images = Images(settings, guarded, catalog, logs, metrics)
+        listener = listen("127.0.0.1", port)
         address: tuple[str, int] = listener.getsockname()
         models = ModelVersions(tracking or FakeTracking())
         pool = Pool(
             settings,
-            engine,
+            guarded,
             catalog,
             images,
             models,
@@ -143,12 +188,15 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
             instance="here",
             host_cpus=2,
         )
+        commits = store._commits
+        store._commits = life.guard(commits, StoreUnavailable)
         invoker = Invoker(settings, catalog, store, models, pool, metrics)
         runtime_api = RuntimeApi(settings, listener, pool.find)
         runtime_api.start()
         models.start()
         pool.start()
-        closing.extend([store.close, runtime_api.stop, images.close, models.stop, pool.close])
+        dispatcher = Dispatcher(settings, catalog, store, invoker, metrics)
+        closing.extend([store.close, runtime_api.stop, images.close, models.stop, pool.close, dispatcher.stop])
         return Runner(
             settings,
             engine,
@@ -159,9 +207,13 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
             models,
             pool,
             invoker,
-            Reaper(engine, store, logs, pool, invoker),
+            Reaper(guarded, store, logs, pool, invoker, runtime_address=address),
             runtime_api,
             address,
+            metrics,
+            dispatcher,
+            life,
+            lambda before: make(tracking, after=before, port=before.address[1], **values),
         )
 
     yield make

@@ -29,7 +29,7 @@ from function_runner.errors import (
     StoreUnavailable,
     TimedOut,
 )
-from function_runner.invocation import LogState, Start, Status
+from function_runner.invocation import LogState, Request, Start, Status
 from support.waiting import wait_until
 
 ECHO = "def handler(event, context):\n    print('echoing')\n    return {'event': event, 'id': context.aws_request_id}\n"
@@ -210,7 +210,7 @@ def test_a_timeout_kills_and_then_records(runner):
 def test_the_caller_may_ask_for_another_timeout(runner):
     runner.add("sleep", SLEEP, "timeout: 5")
     with pytest.raises(TimedOut):
-        runner.invoker.invoke("sleep", {"seconds": 5}, timeout=0.2)
+        runner.invoker.invoke(Request("sleep", {"seconds": 5}, timeout=0.2))
 
 
 def test_a_function_that_never_finishes_loading_fails(make_runner):
@@ -538,7 +538,7 @@ def test_a_result_that_cannot_be_recorded_is_not_called_a_failure(runner, monkey
         with pytest.raises(StoreUnavailable) as caught:
             runner.invoke("echo")
     assert runner.store.get(caught.value.members["invocation_id"]).status is Status.RUNNING
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     assert runner.store.get(caught.value.members["invocation_id"]).status is Status.LOST
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from function_runner.errors import Busy, HandlerError, InitError, QueueTimeout, RunnerError, StoreUnavailable, TimedOut
-from function_runner.invocation import Start, Status
+from function_runner.invocation import Request, Start, Status
 from support.waiting import wait_until
 
 COUNT = "n = 0\ndef handler(event, context):\n    global n\n    n += 1\n    return n\n"
@@ -462,7 +462,7 @@ class TestReuse:
         runner.add("sleep", SLEEP, self.MANIFEST)
         (environment,) = ready(runner, "sleep")
         with pytest.raises(TimedOut):
-            runner.invoker.invoke("sleep", {"seconds": 3}, timeout=0.1)
+            runner.invoker.invoke(Request("sleep", {"seconds": 3}, timeout=0.1))
         assert runner.invoke("sleep").container_name != environment.name
 
     def test_one_at_a_time(self, make_runner):

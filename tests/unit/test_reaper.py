@@ -78,7 +78,7 @@ def test_a_container_of_the_pool_is_no_stray(runner):
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.STARTING])
 def test_what_was_never_handed_over_is_cancelled(runner, status):
     invocation = open_record(runner, status)
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     record = runner.store.get(invocation.id)
     assert record.status is Status.CANCELLED
     assert "before the invocation was handed" in record.error["message"]
@@ -87,7 +87,7 @@ def test_what_was_never_handed_over_is_cancelled(runner, status):
 def test_what_was_running_is_lost_and_its_log_is_finished(runner):
     orphan(runner)
     invocation = open_record(runner, Status.RUNNING)
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     record = runner.store.get(invocation.id)
     assert (record.status, record.log_state) == (Status.LOST, LogState.PARTIAL)
     assert "so far\n" in runner.log(record)
@@ -98,7 +98,7 @@ def test_what_was_running_is_lost_and_its_log_is_finished(runner):
 
 def test_without_the_container_the_log_is_partial(runner):
     invocation = open_record(runner, Status.RUNNING)
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     record = runner.store.get(invocation.id)
     assert (record.status, record.log_state) == (Status.LOST, LogState.PARTIAL)
 
@@ -107,7 +107,7 @@ def test_evidence_wins_over_not_knowing(runner):
     container_id = orphan(runner)
     invocation = open_record(runner, Status.RUNNING)
     runner.engine._containers[container_id].end(137, oom_killed=True)
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     record = runner.store.get(invocation.id)
     assert (record.status, record.error["code"]) == (Status.FAILED, "out_of_memory")
     assert record.oom_killed
@@ -116,14 +116,14 @@ def test_evidence_wins_over_not_knowing(runner):
 def test_a_finished_record_stays_as_it_is(runner):
     runner.add("echo", "def handler(event, context):\n    return 1\n")
     before = runner.settled(runner.invoke("echo").id)
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     assert runner.store.get(before.id) == before
 
 
 def test_records_are_closed_even_when_the_engine_is_away(runner):
     invocation = open_record(runner, Status.RUNNING)
     runner.engine.faults.is_away = True
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     assert runner.store.get(invocation.id).status is Status.LOST
     with pytest.raises(EngineUnavailable):
         runner.reaper.sweep()
@@ -141,7 +141,7 @@ def test_what_somebody_works_on_stays_open(runner):
     thread = threading.Thread(target=runner.invoke, args=("sleep",))
     thread.start()
     wait_until(lambda: runner.store.search(status="running")[0])
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     thread.join()
     assert runner.latest().status is Status.SUCCEEDED
 
@@ -159,5 +159,5 @@ def test_a_log_that_was_not_finished_is_finished_at_the_next_start(runner):
 def test_what_is_recorded_as_over_is_over(runner):
     container_id = orphan(runner)
     open_record(runner, Status.RUNNING)
-    runner.reaper.close_open_records()
+    runner.reaper.reconcile()
     assert not runner.engine.inspect(container_id).running

@@ -16,8 +16,8 @@ B = TypeVar("B", bound=Body)
 Q = TypeVar("Q", bound=Query)
 
 
-def read_body(request: Request, model: type[B]) -> B:
-    """The body as ``model``.
+def read_body(request: Request, model: type[B], *, is_optional: bool = False) -> B:
+    """The body as ``model``; where it is optional and there is none, a model of defaults.
 
     Raises:
         UnsupportedMediaType: it is not sent as application/json, or it is compressed.
@@ -25,6 +25,8 @@ def read_body(request: Request, model: type[B]) -> B:
         InvalidJson: it is not strict JSON.
         InvalidRequest: it is JSON, but not what ``model`` describes; ``errors`` points to each place.
     """
+    if is_optional and not request.content_length and "Transfer-Encoding" not in request.headers:
+        return model()
     _check_content_type(request)
     try:
         value = loads(_read(request))

@@ -2,14 +2,25 @@
 
 import re
 
-from flask import Response
+from flask import Response, request
 
 from function_runner import errors
-from function_runner.api.route import Route
-from function_runner.api.schemas import InvocationPage, InvocationsQuery, LogsQuery, Record
+from function_runner.api import outcome
+from function_runner.api.invoke import caller
+from function_runner.api.preferences import preferences
+from function_runner.api.route import Route, as_response
+from function_runner.api.schemas import (
+    InvocationPage,
+    InvocationsQuery,
+    LogsQuery,
+    Record,
+    ReplayAnswer,
+    ReplayRequest,
+)
 from function_runner.api.services import Services
 from function_runner.api.text import as_text
-from function_runner.invocation import Invocation, Status
+from function_runner.invocation import Invocation, Mode, Status
+from function_runner.store import digest
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -49,6 +60,43 @@ def routes() -> list[Route]:
             headers=("X-Invocation-Id",),
             problems=(errors.InvocationNotFound, errors.NotFound, errors.StoreUnavailable),
         ),
+        Route(
+            "POST",
+            "/invocations/{invocation_id}/cancel",
+            cancel,
+            summary="Cancel an invocation",
+            description="Ends it wherever it stands: in the queue, or by killing its container. Safe to repeat.",
+            tag="Invocations",
+            answer=Record,
+            headers=("X-Invocation-Id",),
+            problems=(errors.InvocationNotFound, errors.AlreadyEnded, errors.StoreUnavailable),
+        ),
+        Route(
+            "POST",
+            "/invocations/{invocation_id}/replay",
+            replay,
+            summary="Run an invocation again with the same input",
+            description=(
+                "Runs the function again with the parameters of a recorded invocation, and shows both records and "
+                "whether their results are equal. That the replay fails is not an error of this call: its record tells."
+            ),
+            tag="Invocations",
+            body=ReplayRequest,
+            body_is_optional=True,
+            answer=ReplayAnswer,
+            accepted=ReplayAnswer,
+            headers=("X-Invocation-Id", "Preference-Applied"),
+            request_headers=("Prefer",),
+            problems=(
+                errors.InvocationNotFound,
+                errors.FunctionNotFound,
+                errors.FunctionInvalid,
+                errors.ParametersInvalid,
+                errors.Busy,
+                errors.Draining,
+                errors.StoreUnavailable,
+            ),
+        ),
     ]
 
 
@@ -80,9 +128,53 @@ def logs(services: Services, *, invocation_id: str, query: LogsQuery) -> Respons
     return response
 
 
+def cancel(services: Services, *, invocation_id: str) -> Record:
+    """End an invocation."""
+    return _record(services, services.invoker.cancel(_find(services, invocation_id).id))
+
+
+def replay(services: Services, *, invocation_id: str, body: ReplayRequest) -> Response:
+    """Run an invocation again, and show both."""
+    original = _find(services, invocation_id)
+    preferred = preferences(request, longest_wait=services.settings.max_timeout)
+    wanted = services.invoker.request_to_replay(original, like_then=body.against == "same", caller=caller())
+    if preferred.patience is None:
+        # Waited for here, so that a replay that fails can be shown beside what it replays.
+        preferred_wait = services.invoker.longest_wait
+        replayed = services.invoker.invoke(wanted, patience=preferred_wait)
+    else:
+        replayed = outcome.run(services.invoker, wanted, preferred)
+    both = ReplayAnswer(
+        original=_record(services, original),
+        replay=_record(services, replayed),
+        same_result=_are_equal(original, replayed),
+    )
+    if replayed.status.is_terminal:
+        response = as_response(both)
+        response.headers["X-Invocation-Id"] = replayed.id
+    else:
+        response = outcome.accepted(both, replayed)
+    return outcome.with_preferences(response, preferred.applied)
+
+
+def _are_equal(one: Invocation, other: Invocation) -> bool | None:
+    if not one.status is other.status is Status.SUCCEEDED:
+        return None
+    return digest(one.result) == digest(other.result)
+
+
 def _record(services: Services, invocation: Invocation) -> Record:
-    position = services.pool.position(invocation.id) if invocation.status is Status.QUEUED else None
-    return Record.of(invocation, position)
+    return Record.of(invocation, _position(services, invocation))
+
+
+def _position(services: Services, invocation: Invocation) -> int | None:
+    """Where it stands in the queue: of those who wait for a container, or behind all of them in the record."""
+    if invocation.status is not Status.QUEUED:
+        return None
+    position = services.pool.position(invocation.id)
+    if position is not None or invocation.mode is not Mode.ASYNC or invocation.sequence is None:
+        return position
+    return services.store.position(invocation.sequence)
 
 
 def _find(services: Services, invocation_id: str) -> Invocation:

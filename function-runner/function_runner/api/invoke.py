@@ -1,11 +1,14 @@
 """``POST /invoke``."""
 
-from flask import request
+from flask import Response, request
 
 from function_runner import errors
+from function_runner.api import outcome
+from function_runner.api.preferences import idempotency_key, preferences
 from function_runner.api.route import Route
-from function_runner.api.schemas import InvocationAnswer, InvokeRequest, invoke_request
+from function_runner.api.schemas import InvocationAnswer, InvokeRequest, Record, invoke_request
 from function_runner.api.services import Services
+from function_runner.invocation import Request
 from function_runner.settings import Settings
 
 
@@ -16,15 +19,19 @@ def routes(settings: Settings) -> list[Route]:
             "POST",
             "/invoke",
             invoke,
-            summary="Run a function and wait for its result",
+            summary="Run a function",
             description=(
-                "Runs the function once, in a container of its own unless the function asks for reuse. "
-                "Preferences in `Prefer` are ignored unless this description says otherwise."
+                "Runs the function once, in a container of its own unless the function asks for reuse, and answers "
+                "with its result. With `Prefer: respond-async` the answer is 202 as soon as the invocation is on "
+                "record; with `Prefer: wait=n` it is the result when there is one within `n` seconds, and else 202. "
+                "A repetition of a request with the same `Idempotency-Key` gets what came of the first one."
             ),
             tag="Invocations",
             body=invoke_request(settings.max_timeout),
             answer=InvocationAnswer,
-            headers=("X-Invocation-Id",),
+            accepted=Record,
+            headers=("X-Invocation-Id", "Preference-Applied", "Idempotent-Replayed"),
+            request_headers=("Prefer", "Idempotency-Key"),
             problems=(
                 errors.InvalidJson,
                 errors.UnsupportedMediaType,
@@ -32,6 +39,7 @@ def routes(settings: Settings) -> list[Route]:
                 errors.FunctionNotFound,
                 errors.FunctionInvalid,
                 errors.ParametersInvalid,
+                errors.IdempotencyKeyReused,
                 errors.Busy,
                 errors.Draining,
                 errors.QueueTimeout,
@@ -43,9 +51,13 @@ def routes(settings: Settings) -> list[Route]:
                 errors.HandlerError,
                 errors.HandlerRefused,
                 errors.HandlerNotFound,
+                errors.HandlerUnavailable,
                 errors.ExitedWithoutResult,
                 errors.OutOfMemory,
                 errors.Killed,
+                errors.Cancelled,
+                errors.Expired,
+                errors.ImageGone,
                 errors.Lost,
                 errors.InvalidResult,
                 errors.ResultTooLarge,
@@ -55,18 +67,19 @@ def routes(settings: Settings) -> list[Route]:
     ]
 
 
-def invoke(services: Services, *, body: InvokeRequest) -> InvocationAnswer:
-    """Run the function and answer with its result."""
-    if "Idempotency-Key" in request.headers:
-        # Ignoring it would promise a safety that is not there.
-        raise errors.InvalidRequest(
-            "Idempotency-Key is not supported yet, and ignoring it could run the function twice: send the request "
-            "without it, and look into /invocations before you send it again."
-        )
-    finished = services.invoker.invoke(body.function, body.parameters, timeout=body.timeout, caller=_caller())
-    return InvocationAnswer.of(finished)
+def invoke(services: Services, *, body: InvokeRequest) -> Response:
+    """Run the function, and answer with its result or with where that will be found."""
+    preferred = preferences(request, longest_wait=services.settings.max_timeout)
+    wanted = Request(
+        body.function,
+        body.parameters,
+        timeout=body.timeout,
+        caller=caller(),
+        idempotency_key=idempotency_key(request),
+    )
+    return outcome.answer_for(services.invoker, wanted, preferred)
 
 
-def _caller() -> str | None:
+def caller() -> str | None:
     """Who asks, for the record: the address that NGINX saw. It overwrites what the client says of itself."""
     return request.headers.get("X-Forwarded-For", "")[:200] or None

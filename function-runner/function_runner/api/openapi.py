@@ -37,6 +37,32 @@ HEADERS = {
     },
 }
 
+HEADERS |= {
+    "Location": {"description": "Address of the record.", "schema": {"type": "string"}},
+    "Preference-Applied": {"description": "The preferences that were honoured.", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "`true` when nothing new was done: the request repeats an earlier one with its key.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+}
+
+REQUEST_HEADERS = {
+    "Prefer": {
+        "description": (
+            "`respond-async`: answer 202 at once and go on in the background. `wait=n`: wait at most `n` seconds for "
+            "the end, then answer 202. Together: wait, then go on in the background."
+        ),
+        "schema": {"type": "string", "examples": ["respond-async", "wait=10", "respond-async, wait=10"]},
+    },
+    "Idempotency-Key": {
+        "description": (
+            "A string that stands for this request, for 24 hours: sent again with the same parameters, nothing is run "
+            "again and the answer is that of the first one; with others it is refused."
+        ),
+        "schema": {"type": "string", "maxLength": 257, "examples": ['"4f1b0d4e-8d5c-4b9e-9d5b-0c6a3d1b7e42"']},
+    },
+}
+
 # Members of a JSON Schema that hold data, not schemas.
 _DATA = frozenset({"const", "default", "enum", "example", "examples"})
 
@@ -100,11 +126,12 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.description:
         operation["description"] = route.description
-    parameters = [*_path_parameters(route), *_query_parameters(route)]
+    parameters = [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": _reference(route.body)}}}
+        required = not route.body_is_optional
+        operation["requestBody"] = {"required": required, "content": {JSON: {"schema": _reference(route.body)}}}
     return operation
 
 
@@ -112,6 +139,12 @@ def _path_parameters(route: Route) -> list[dict[str, Any]]:
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+
+
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "in": "header", "required": False, **REQUEST_HEADERS[name]} for name in route.request_headers
     ]
 
 
@@ -151,6 +184,13 @@ def _responses(route: Route) -> dict[str, Any]:
         if route.headers:
             response["headers"] = {name: HEADERS[name] for name in route.headers}
         responses[str(status)] = response
+    if route.accepted is not None:
+        names = dict.fromkeys((*route.headers, "Location", "Retry-After"))
+        responses["202"] = {
+            "description": "It is on record and goes on; `Location` tells what comes of it.",
+            "content": _content(route.accepted),
+            "headers": {name: HEADERS[name] for name in names},
+        }
     by_status = defaultdict(list)
     unsafe = () if route.method == "GET" else (errors.ForbiddenOrigin,)
     for problem in dict.fromkeys((*route.problems, *unsafe, *EVERYWHERE)):
@@ -169,7 +209,10 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Any]:
     bodies = {route.body.__name__: route.body for route in routes if route.body is not None}
     used: dict[tuple[type[BaseModel], Any], None] = {(model, "validation"): None for model in bodies.values()}
     used[(Problem, "serialization")] = None
-    used |= {(route.answer, "serialization"): None for route in routes if not isinstance(route.answer, str)}
+    answers = [answer for route in routes for answer in (route.answer, route.accepted)]
+    used |= {
+        (answer, "serialization"): None for answer in answers if answer is not None and not isinstance(answer, str)
+    }
     _, definitions = models_json_schema(list(used), ref_template=SCHEMAS + "{model}")
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas

@@ -33,6 +33,9 @@ class Route:
     description: str = ""
     headers: tuple[str, ...] = ()  # names of the answer's headers worth describing
     also: tuple[int, ...] = ()  # further statuses with the same answer
+    accepted: type[Answer] | None = None  # the answer with status 202, for what goes on after it
+    request_headers: tuple[str, ...] = ()  # names of headers that are understood
+    body_is_optional: bool = False
     hidden: bool = field(default=False)  # serves other routes, e.g. a stylesheet
 
     @property
@@ -50,7 +53,7 @@ def serve(app: Flask, route: Route, services: Services) -> None:
         if route.query is not Query:
             arguments["query"] = query
         if route.body is not None:
-            arguments["body"] = read_body(request, route.body)
+            arguments["body"] = read_body(request, route.body, is_optional=route.body_is_optional)
         return as_response(route.handler(services, **arguments))
 
     rule = route.path.replace("{", "<").replace("}", ">")

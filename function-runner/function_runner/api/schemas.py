@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from function_runner.function import NAME_PATTERN
-from function_runner.invocation import Invocation, LogState, Start, Status
+from function_runner.invocation import Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
 
 
@@ -236,7 +236,19 @@ class Record(InvocationAnswer):
     started_at: Moment | None
     """When it was handed to its container."""
     finished_at: Moment | None
+    mode: Mode
+    """`sync`: handed to a container at most once; `async`: at least once, see `attempt`."""
     attempt: int
+    """From 1. What failed for reasons outside of the function is tried again, when it is asynchronous."""
+    max_attempts: int
+    """How often it may be handed to a container."""
+    next_attempt_at: Moment | None
+    """While it waits for another attempt: when that is due. `error` says why the last one failed."""
+    cancel_requested_at: Moment | None
+    replay_of: str | None
+    """Id of the invocation whose input this one has."""
+    caller: str | None
+    """The address it was asked from."""
     timeout_seconds: float
     error: RecordError | None
     exit_code: int | None
@@ -263,7 +275,13 @@ class Record(InvocationAnswer):
             created_at=invocation.created_at,
             started_at=invocation.started_at,
             finished_at=invocation.finished_at,
+            mode=invocation.mode,
             attempt=invocation.attempt,
+            max_attempts=invocation.max_attempts,
+            next_attempt_at=invocation.not_before if invocation.status is Status.QUEUED else None,
+            cancel_requested_at=invocation.cancel_requested_at,
+            replay_of=invocation.replay_of,
+            caller=invocation.caller,
             timeout_seconds=invocation.timeout_seconds,
             error=RecordError.model_validate(dict(invocation.error)) if invocation.error else None,
             exit_code=invocation.exit_code,
@@ -289,6 +307,22 @@ def _common(invocation: Invocation) -> dict[str, Any]:
         "timings": TimingsAnswer.model_validate(invocation.timings),
         "result": invocation.result,
     }
+
+
+class ReplayRequest(Body):
+    """Run it again with the same input."""
+
+    against: Literal["same", "today"] = "same"
+    """`same`: the image and the model version of then; `today`: the function and the model as they are now."""
+
+
+class ReplayAnswer(Answer):
+    """An invocation and its replay, side by side."""
+
+    original: Record
+    replay: Record
+    same_result: bool | None
+    """Whether both results are equal; null when one of them has none (yet)."""
 
 
 class InvocationsQuery(Query):

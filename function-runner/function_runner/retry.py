@@ -1,0 +1,53 @@
+"""Whether an asynchronous invocation is tried again, and when. Pure.
+
+What was not the function's fault is tried again: the container engine or another service was away, the container was
+killed, the function runner died. The function's own failures are not: they would fail again, and what they have done
+by then would be done twice.
+
+Pauses double and are drawn at random between nothing and that ("full jitter"; Marc Brooker, "Exponential Backoff And
+Jitter", AWS Architecture Blog, 2015), so that those that failed together do not come back together.
+"""
+
+import random
+from datetime import datetime, timedelta
+
+from function_runner.errors import (
+    Busy,
+    Draining,
+    EngineUnavailable,
+    HandlerUnavailable,
+    Killed,
+    LogsUnavailable,
+    Lost,
+    QueueTimeout,
+    RunnerError,
+)
+from function_runner.invocation import Invocation, Mode
+
+RETRYABLE = (Busy, Draining, EngineUnavailable, HandlerUnavailable, Killed, LogsUnavailable, Lost, QueueTimeout)
+UNDELIVERED_SECONDS = 1.0  # the first pause of one that nobody was handed yet
+MAX_SECONDS = 300.0
+
+
+def next_attempt(
+    invocation: Invocation, error: RunnerError, now: datetime, *, pause: float, chance: float | None = None
+) -> datetime | None:
+    """When the invocation, whose attempt has just failed with ``error``, is to be tried again; None: not at all.
+
+    Args:
+        pause: seconds before the second attempt, at most.
+        chance: for tests; 0 to 1, default: at random.
+    """
+    if invocation.mode is not Mode.ASYNC or not isinstance(error, RETRYABLE):
+        return None
+    if isinstance(error, Draining) and not invocation.delivered:
+        return now  # there is nothing to wait for: the next runner takes it
+    if invocation.delivered >= invocation.max_attempts:
+        return None
+    if invocation.delivered:
+        longest = pause * 2.0 ** (invocation.delivered - 1)
+    else:
+        longest = UNDELIVERED_SECONDS * 2.0 ** min(invocation.attempt, 20)
+    seconds = min(MAX_SECONDS, longest) * (random.random() if chance is None else chance)  # noqa: S311 - no secret
+    due = now + timedelta(seconds=seconds)
+    return due if invocation.expires_at is None or due < invocation.expires_at else None

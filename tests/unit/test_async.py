@@ -1,0 +1,487 @@
+"""Asynchronous invocations, cancelling, idempotency keys, replays and what survives the runner, on the fake engine."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+
+from function_runner.dispatcher import Room
+from function_runner.errors import (
+    AlreadyEnded,
+    Busy,
+    Cancelled,
+    HandlerError,
+    IdempotencyKeyReused,
+    ImageGone,
+    InvocationNotFound,
+    Killed,
+    Lost,
+    ParametersInvalid,
+)
+from function_runner.invocation import Invocation, LogState, Mode, Request, Status, new_invocation_id, utc_now
+from function_runner.retry import next_attempt
+from function_runner.store import Repeated
+from support.waiting import wait_until
+
+ECHO = "def handler(event, context):\n    return {'event': event, 'id': context.aws_request_id}\n"
+SLEEP = "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'slept'\n"
+NAP = "import time\ndef handler(event, context):\n    time.sleep(0.3)\n    return 'slept'\n"
+
+
+@pytest.fixture
+def dispatching(runner):
+    """The runner, with its dispatcher at work."""
+    runner.dispatcher.start()
+    return runner
+
+
+def ended(runner, invocation_id, status=Status.SUCCEEDED):
+    record = runner.invoker.wait(invocation_id, 20)
+    assert record.status is status, record.error
+    return record
+
+
+def is_running(runner, invocation_id):
+    wait_until(lambda: runner.store.get(invocation_id).status is Status.RUNNING)
+
+
+class TestSubmit:
+    def test_it_works(self, dispatching):
+        dispatching.add("echo", ECHO)
+        accepted = dispatching.invoker.submit(Request("echo", {"a": 1}, caller="me"))
+        assert (accepted.status, accepted.mode, accepted.max_attempts) == (Status.QUEUED, Mode.ASYNC, 3)
+        record = ended(dispatching, accepted.id)
+        assert record.result == {"event": {"a": 1}, "id": record.id}
+        assert (record.attempt, record.delivered, record.caller) == (1, 1, "me")
+        assert record.timings.total_ms >= record.timings.run_ms
+        assert dispatching.settled(record.id).log_state is LogState.COMPLETE
+
+    def test_it_is_on_record_before_anything_runs(self, runner):
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        assert runner.store.get(accepted.id).status is Status.QUEUED
+        assert runner.store.backlog()[0] == 1
+        assert "create" not in runner.engine.calls
+
+    def test_what_is_refused_leaves_no_record(self, runner):
+        runner.add("strict", ECHO, "parameters: {properties: {n: {type: integer}}}")
+        with pytest.raises(ParametersInvalid):
+            runner.invoker.submit(Request("strict", {"n": "x"}))
+        assert runner.store.search()[0] == []
+
+    def test_the_backlog_is_bounded(self, make_runner):
+        runner = make_runner(backlog_limit=2)
+        runner.add("echo", ECHO)
+        for _ in range(2):
+            runner.invoker.submit(Request("echo", {}))
+        with pytest.raises(Busy) as caught:
+            runner.invoker.submit(Request("echo", {}))
+        assert caught.value.retry_after >= 1
+
+    def test_all_of_many_are_run_once_and_in_order(self, dispatching):
+        dispatching.add("echo", ECHO, "max_concurrency: 1")
+        ids = [dispatching.invoker.submit(Request("echo", {"n": n})).id for n in range(12)]
+        records = [ended(dispatching, one) for one in ids]
+        assert [record.result["event"]["n"] for record in records] == list(range(12))
+        started = [record.started_at for record in records]
+        assert started == sorted(started)
+        assert {record.delivered for record in records} == {1}
+
+    def test_somebody_who_waits_for_an_answer_is_not_behind_a_long_list(self, dispatching):
+        dispatching.add("nap", NAP)
+        dispatching.add("echo", ECHO)
+        for _ in range(30):
+            dispatching.invoker.submit(Request("nap", {}))
+        dispatching.invoke("echo")
+        assert dispatching.store.backlog()[0] > 10
+
+    def test_a_failure_of_the_function_is_final(self, dispatching):
+        dispatching.add("bad", "def handler(event, context):\n    raise ValueError('no')\n")
+        record = ended(dispatching, dispatching.invoker.submit(Request("bad", {})).id, Status.FAILED)
+        assert (record.attempt, record.error["code"]) == (1, "handler_error")
+
+    def test_a_function_that_is_gone_by_then_is_a_failure(self, runner):
+        import shutil
+
+        folder = runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        shutil.rmtree(folder)
+        (claimed,) = runner.store.claim(1)
+        runner.invoker.run(claimed)
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.error["code"]) == (Status.FAILED, "function_not_found")
+
+
+class TestRetry:
+    def test_a_killed_container_is_followed_by_another_attempt(self, make_runner):
+        runner = make_runner(retry_pause=0, max_concurrency=4)
+        runner.dispatcher.start()
+        runner.add("sleep", SLEEP)
+        accepted = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        is_running(runner, accepted.id)
+        first = runner.store.get(accepted.id).container_name
+        runner.engine.kill_from_outside(first)
+        record = ended(runner, accepted.id)
+        assert (record.attempt, record.delivered, record.result) == (2, 2, "slept")
+        assert record.container_name != first
+        assert record.error is None
+        assert "Status: failed" in runner.logs.read(first).decode()
+
+    def test_not_for_ever(self, make_runner):
+        runner = make_runner(retry_pause=0, max_attempts=2)
+        runner.add("sleep", SLEEP)
+        accepted = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        for _ in range(2):
+            (claimed,) = wait_until(lambda: runner.store.claim(1))
+            thread = threading.Thread(target=runner.invoker.run, args=(claimed,))
+            thread.start()
+            is_running(runner, accepted.id)
+            runner.engine.kill_from_outside(runner.store.get(accepted.id).container_name)
+            thread.join()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.attempt, record.delivered) == (Status.FAILED, 2, 2)
+        assert record.error["code"] == "killed"
+
+    def test_while_it_pauses_the_record_says_why(self, make_runner):
+        runner = make_runner(retry_pause=3000)
+        runner.add("sleep", SLEEP)
+        accepted = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        (claimed,) = runner.store.claim(1)
+        thread = threading.Thread(target=runner.invoker.run, args=(claimed,))
+        thread.start()
+        is_running(runner, accepted.id)
+        runner.engine.kill_from_outside(runner.store.get(accepted.id).container_name)
+        thread.join()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.attempt) == (Status.QUEUED, 2)
+        assert record.error["code"] == "killed"
+        assert record.not_before > utc_now() or record.not_before is not None
+        assert runner.invoker.cancel(accepted.id).status is Status.CANCELLED
+
+    @pytest.mark.parametrize(
+        ("delivered", "mode", "error", "seconds"),
+        [
+            (1, Mode.ASYNC, Killed(), 60),
+            (2, Mode.ASYNC, Lost(), 120),
+            (3, Mode.ASYNC, Lost(), None),
+            (0, Mode.ASYNC, Busy(), 2),
+            (1, Mode.ASYNC, HandlerError(), None),
+            (1, Mode.SYNC, Lost(), None),
+            (0, Mode.SYNC, Busy(), None),
+        ],
+    )
+    def test_when(self, delivered, mode, error, seconds):
+        now = utc_now()
+        one = Invocation("i", "f", {}, Status.QUEUED, now, 1.0, mode=mode, max_attempts=3, delivered=delivered)
+        due = next_attempt(one, error, now, pause=60, chance=1.0)
+        assert due == (None if seconds is None else now + timedelta(seconds=seconds))
+
+    def test_not_beyond_its_age(self):
+        now = utc_now()
+        one = Invocation(
+            "i",
+            "f",
+            {},
+            Status.QUEUED,
+            now,
+            1.0,
+            mode=Mode.ASYNC,
+            max_attempts=3,
+            expires_at=now + timedelta(seconds=1),
+        )
+        assert next_attempt(one, Busy(), now, pause=60, chance=1.0) is None
+
+    def test_one_that_waited_too_long_is_given_up(self, make_runner):
+        runner = make_runner(max_queue_age=0.05)
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        time.sleep(0.1)
+        runner.reaper.end_overdue()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.error["code"]) == (Status.FAILED, "expired")
+
+
+class TestRoom:
+    def test_no_more_than_run_at_once(self):
+        room = Room(3, [], {"a": 1})
+        assert [room.take("a") for _ in range(3)] == [True, True, False]
+
+    def test_a_functions_own_limit(self, runner):
+        runner.add("one", ECHO, "max_concurrency: 1")
+        room = Room(4, [runner.catalog.get("one")], {})
+        assert [room.take("one"), room.take("one"), room.take("other")] == [True, False, True]
+        assert room.full() == ["one"]
+
+    def test_long_ones_leave_a_place(self, runner):
+        runner.add("long", ECHO, "timeout: 600")
+        room = Room(3, [runner.catalog.get("long")], {"long": 1})
+        assert [room.take("long"), room.take("long"), room.take("short")] == [True, False, True]
+
+
+class TestPatience:
+    def test_who_does_not_want_to_wait_gets_the_record_and_it_goes_on(self, runner):
+        runner.add("nap", NAP)
+        record = runner.invoker.invoke(Request("nap", {}), patience=0.05)
+        assert not record.status.is_terminal
+        assert ended(runner, record.id).result == "slept"
+        assert runner.store.get(record.id).mode is Mode.SYNC
+
+    def test_who_waits_long_enough_gets_the_result(self, runner):
+        runner.add("echo", ECHO)
+        assert runner.invoker.invoke(Request("echo", {}), patience=20).status is Status.SUCCEEDED
+
+    def test_a_failure_is_in_the_record(self, runner):
+        runner.add("bad", "def handler(event, context):\n    raise ValueError('no')\n")
+        assert runner.invoker.invoke(Request("bad", {}), patience=20).status is Status.FAILED
+
+
+class TestCancel:
+    def test_what_runs_is_killed_and_then_recorded(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        is_running(runner, record.id)
+        cancelled = runner.invoker.cancel(record.id)
+        assert (cancelled.status, cancelled.error["code"]) == (Status.CANCELLED, "cancelled")
+        assert cancelled.cancel_requested_at
+        settled = runner.settled(record.id)
+        assert "cancelled" in runner.log(settled)
+        assert runner.log(settled).splitlines()[-1].endswith("Status: cancelled")
+
+    def test_its_caller_is_told(self, runner):
+        runner.add("sleep", SLEEP)
+        outcome = []
+
+        def call():
+            try:
+                outcome.append(runner.invoke("sleep", seconds=4))
+            except Cancelled as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        (record,) = wait_until(lambda: runner.store.search(status="running")[0])
+        runner.invoker.cancel(record.id)
+        thread.join()
+        assert isinstance(outcome[0], Cancelled)
+        assert outcome[0].members["invocation_id"] == record.id
+
+    def test_what_waits_in_the_queue(self, make_runner):
+        runner = make_runner(max_concurrency=1)
+        runner.add("sleep", SLEEP)
+        first = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        is_running(runner, first.id)
+        second = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        wait_until(lambda: runner.pool.position(second.id))
+        assert runner.invoker.cancel(second.id).status is Status.CANCELLED
+        assert runner.pool.position(second.id) is None
+        assert runner.store.get(first.id).status is Status.RUNNING
+        runner.invoker.cancel(first.id)
+
+    def test_what_waits_in_the_record(self, runner):
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        assert runner.invoker.cancel(accepted.id).status is Status.CANCELLED
+        assert runner.store.claim(1) == []
+
+    def test_again_is_no_error_and_too_late_is(self, runner):
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        assert runner.invoker.cancel(accepted.id) == runner.invoker.cancel(accepted.id)
+        with pytest.raises(AlreadyEnded):
+            runner.invoker.cancel(runner.invoke("echo").id)
+        with pytest.raises(InvocationNotFound):
+            runner.invoker.cancel(new_invocation_id())
+
+    def test_the_place_is_free_afterwards(self, make_runner):
+        runner = make_runner(max_concurrency=1)
+        runner.add("sleep", SLEEP)
+        for _ in range(3):
+            record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+            is_running(runner, record.id)
+            runner.invoker.cancel(record.id)
+        assert runner.invoke("sleep", seconds=0).result == "slept"
+
+
+class TestIdempotency:
+    def test_the_same_key_means_the_same_invocation(self, runner):
+        runner.add("echo", ECHO)
+        first = runner.invoker.invoke(Request("echo", {"a": 1}, idempotency_key="k"))
+        assert first.idempotency_key == "k"
+        with pytest.raises(Repeated) as caught:
+            runner.invoker.invoke(Request("echo", {"a": 1}, idempotency_key="k"))
+        assert caught.value.invocation_id == first.id
+        with pytest.raises(Repeated):
+            runner.invoker.submit(Request("echo", {"a": 1}, idempotency_key="k"))
+        assert len(runner.store.search()[0]) == 1
+
+    def test_of_another_request_it_is_refused(self, runner):
+        runner.add("echo", ECHO)
+        first = runner.invoker.invoke(Request("echo", {"a": 1}, idempotency_key="k"))
+        with pytest.raises(IdempotencyKeyReused) as caught:
+            runner.invoker.invoke(Request("echo", {"a": 2}, idempotency_key="k"))
+        assert caught.value.members["invocation_id"] == first.id
+
+    def test_of_another_function_it_is_another_key(self, runner):
+        runner.add("echo", ECHO)
+        runner.add("nap", NAP)
+        runner.invoker.invoke(Request("echo", {}, idempotency_key="k"))
+        assert runner.invoker.invoke(Request("nap", {}, idempotency_key="k")).result == "slept"
+
+    def test_a_hundred_at_once_are_one_container(self, runner):
+        runner.add("nap", NAP)
+        ids, barrier = [], threading.Barrier(100)
+
+        def call():
+            barrier.wait()
+            try:
+                ids.append(runner.invoker.invoke(Request("nap", {}, idempotency_key="k"), patience=20).id)
+            except Repeated as repeated:
+                ids.append(runner.invoker.wait(repeated.invocation_id, 20).id)
+
+        threads = [threading.Thread(target=call) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(ids) == 100
+        assert len(set(ids)) == 1
+        assert runner.engine.calls.count("create") == 1
+
+    def test_a_failure_is_remembered_too(self, runner):
+        runner.add("bad", "def handler(event, context):\n    raise ValueError('no')\n")
+        with pytest.raises(HandlerError):
+            runner.invoker.invoke(Request("bad", {}, idempotency_key="k"))
+        with pytest.raises(Repeated):
+            runner.invoker.invoke(Request("bad", {}, idempotency_key="k"))
+
+    def test_what_was_never_handed_over_may_run_again(self, runner):
+        runner.add("echo", ECHO)
+        first = runner.invoker.submit(Request("echo", {}, idempotency_key="k"))
+        runner.invoker.cancel(first.id)
+        assert runner.invoker.invoke(Request("echo", {}, idempotency_key="k")).id != first.id
+
+    def test_an_expired_key_is_free(self, runner, monkeypatch):
+        runner.add("echo", ECHO)
+        monkeypatch.setattr("function_runner.invoker.KEY_HOURS", 0)
+        first = runner.invoker.invoke(Request("echo", {}, idempotency_key="k"))
+        assert runner.invoker.invoke(Request("echo", {}, idempotency_key="k")).id != first.id
+        assert runner.store.forget_keys() == 1
+
+
+class TestReplay:
+    def test_against_the_image_of_then(self, runner):
+        runner.add("echo", ECHO)
+        original = runner.invoke("echo", a=1)
+        runner.add("echo", "def handler(event, context):\n    return 'new'\n")
+        request = runner.invoker.request_to_replay(original, like_then=True)
+        replayed = runner.invoker.invoke(request)
+        assert replayed.result["event"] == {"a": 1}
+        assert (replayed.replay_of, replayed.image_id, replayed.source_hash) == (
+            original.id,
+            original.image_id,
+            original.source_hash,
+        )
+        today = runner.invoker.invoke(runner.invoker.request_to_replay(original, like_then=False))
+        assert (today.result, today.replay_of) == ("new", original.id)
+
+    def test_in_the_background_too(self, dispatching):
+        dispatching.add("echo", ECHO)
+        original = dispatching.invoke("echo", a=1)
+        dispatching.add("echo", "def handler(event, context):\n    return 'new'\n")
+        request = dispatching.invoker.request_to_replay(original, like_then=True)
+        record = ended(dispatching, dispatching.invoker.submit(request).id)
+        assert record.result["event"] == {"a": 1}
+
+    def test_an_image_that_is_gone_is_said(self, runner):
+        runner.add("echo", ECHO)
+        original = runner.settled(runner.invoke("echo").id)
+        original_image = runner.engine.find_image(original.image_tag)
+        runner.add("echo", "def handler(event, context):\n    return 'new'\n")
+        runner.engine.remove_image(original.image_tag)
+        runner.images.forget(original_image)
+        with pytest.raises(ImageGone):
+            runner.invoker.invoke(runner.invoker.request_to_replay(original, like_then=True))
+        assert runner.latest().error["code"] == "image_gone"
+
+
+class TestAfterACrash:
+    """The runner is gone and its container is not: what the next runner makes of it."""
+
+    def test_a_running_container_is_adopted_and_its_result_accepted(self, runner):
+        runner.add("sleep", "import time\nprint('first')\n" + SLEEP.replace("return", "print('last')\n    return"))
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        is_running(runner, record.id)
+        name = runner.store.get(record.id).container_name
+        wait_until(lambda: "START" in runner.logs.read(name).decode())
+        runner = runner.crash()
+        runner.reaper.reconcile()
+        adopted = ended(runner, record.id)
+        assert (adopted.result, adopted.container_name, adopted.attempt) == ("slept", name, 1)
+        assert adopted.timings.run_ms > 1400
+        settled = runner.settled(record.id)
+        assert settled.log_state is LogState.COMPLETE
+        log = runner.log(settled)
+        assert [log.count(word) for word in ("START", "first", "last", "REPORT")] == [1, 1, 1, 1]
+
+    def test_an_adopted_one_can_be_cancelled(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        runner.reaper.reconcile()
+        assert runner.invoker.cancel(record.id).status is Status.CANCELLED
+
+    def test_its_deadline_stays(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}, timeout=1), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        time.sleep(0.5)
+        runner.reaper.reconcile()
+        late = ended(runner, record.id, Status.TIMED_OUT)
+        assert 900 < late.timings.run_ms < 2500
+
+    def test_one_that_calls_another_address_is_lost(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 2}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        runner.reaper._runtime = "10.9.8.7:9001"  # as if its address had changed
+        runner.reaper.reconcile()
+        assert ended(runner, record.id, Status.LOST).error["code"] == "lost"
+
+    def test_what_was_claimed_waits_again(self, runner):
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        assert [one.id for one in runner.store.claim(1)] == [accepted.id]
+        assert runner.store.claim(1) == []
+        runner = runner.crash()
+        runner.reaper.reconcile()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.attempt, record.owner) == (Status.QUEUED, 1, None)
+        assert [one.id for one in runner.store.claim(1)] == [accepted.id]
+
+    def test_what_was_just_claimed_here_is_left_alone_for_a_round(self, runner):
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        runner.store.claim(1)
+        runner.reaper.reconcile()
+        assert runner.store.get(accepted.id).owner == runner.store.owner
+        runner.reaper.reconcile()
+        assert runner.store.get(accepted.id).owner is None
+
+    def test_an_asynchronous_one_whose_container_is_gone_is_tried_again(self, make_runner):
+        runner = make_runner(retry_pause=0)
+        runner.add("sleep", SLEEP)
+        accepted = runner.invoker.submit(Request("sleep", {"seconds": 4}))
+        (claimed,) = runner.store.claim(1)
+        threading.Thread(target=runner.invoker.run, args=(claimed,), daemon=True).start()
+        is_running(runner, accepted.id)
+        name = runner.store.get(accepted.id).container_name
+        runner = runner.crash()
+        runner.engine.remove_from_outside(name)
+        runner.reaper.reconcile()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.attempt, record.delivered) == (Status.QUEUED, 2, 1)
+        assert record.error["code"] == "lost"
