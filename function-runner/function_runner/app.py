@@ -46,8 +46,9 @@ class House:
 
     def open(self) -> None:
         """Begin to work: set right what a crash left open, serve containers, run what waits."""
-        self.reaper.start()  # first: containers that are adopted must be known when they bring their results
+        self.reaper.adopt_running()
         self.runtime_api.start()
+        self.reaper.start()
         self.models.start()
         self.services.pool.start()
         self.dispatcher.start()

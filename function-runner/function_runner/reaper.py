@@ -51,10 +51,7 @@ class Reaper:
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
     def start(self) -> None:
-        """Set right what the previous runner left open, then go on in the background until `stop`.
-
-        To be called before containers are served: one that is adopted must be known when it brings its result.
-        """
+        """Set right what the previous runner left open, then go on in the background until `stop`."""
         self.reconcile()
         self.finish_logs()
         self._logs.forget_all()
@@ -65,6 +62,16 @@ class Reaper:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def adopt_running(self) -> None:
+        """Go on with every invocation whose container outlived the previous runner.
+
+        To be called before containers are served: one that is adopted must be known when it brings its result.
+        """
+        running = [one for one in self._store.claimed() if one.status is Status.RUNNING]
+        containers = self._containers_by_name() if running else {}
+        for invocation in running:
+            self._adopt(invocation, containers.get(invocation.container_name or ""))
 
     def reconcile(self) -> None:
         """Find every open record that nobody works on, and let it go on or give it its honest end.

@@ -415,6 +415,7 @@ class TestAfterACrash:
         name = runner.store.get(record.id).container_name
         wait_until(lambda: "START" in runner.logs.read(name).decode())
         runner = runner.crash()
+        runner.reaper.adopt_running()
         runner.reaper.reconcile()
         adopted = ended(runner, record.id)
         assert (adopted.result, adopted.container_name, adopted.attempt) == ("slept", name, 1)
