@@ -22,6 +22,7 @@ from benchmarks.system import System
 from support.stack import remove
 
 NAMES = ("peers", "overhead", "sustained", "burst", "memory", "train", "growth")
+ON_REQUEST = ("soak",)  # too long for every time
 IDLE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -109,10 +110,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("names", nargs="*", metavar="name")
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(NAMES)
+    known = (*NAMES, *ON_REQUEST)
+    unknown = set(arguments.names) - set(known)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    arguments.names = [name for name in NAMES if name in arguments.names or not arguments.names]
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    arguments.names = [name for name in known if name in (arguments.names or NAMES)]
     return arguments
 
 
