@@ -75,6 +75,12 @@ export const api = {
     return get(`/invocations?limit=${limit}`, signal);
   },
 
+  /** One page of the history: {invocations, next}. Filters without a value are left out. */
+  history(filters, signal) {
+    const query = new URLSearchParams(Object.entries(filters).filter(([, value]) => value !== undefined && value !== null && value !== ""));
+    return get(`/invocations?${query}`, signal);
+  },
+
   invocation(id, signal) {
     return get(`/invocations/${encodeURIComponent(id)}`, signal);
   },

@@ -3,12 +3,15 @@
 import { address, api } from "./api.js";
 import { icons } from "./icons.js";
 import { poll } from "./poll.js";
+import { route } from "./routes.js";
 import { html, nothing, render, repeat } from "./vendor.js";
+import "./elements/app-nav.js";
 import "./elements/connection-notice.js";
 import "./elements/function-nav.js";
 import "./elements/function-page.js";
 import "./elements/health-state.js";
 import "./elements/invocation-page.js";
+import "./elements/invocations-page.js";
 import "./elements/problem-alert.js";
 import "./elements/recent-invocations.js";
 import "./elements/theme-toggle.js";
@@ -17,9 +20,18 @@ const CATALOG_PACE = 4000;
 const CHANGING_PACE = 1500;
 const PRODUCT = "Serverless MLOps";
 
+/** What is shown on each page but those of the functions, which stay open. */
+const PAGES = {
+  invocations: {
+    title: (at) => (at.name ? "Invocation" : "Invocations"),
+    view: (at) => (at.name ? html`<invocation-page .invocationId=${at.name}></invocation-page>` : html`<invocations-page .query=${at.query}></invocations-page>`),
+  },
+};
+
 const main = document.getElementById("main");
+const floor = document.querySelector(".floor");
+const pages = document.querySelector("app-nav");
 const nav = document.querySelector("function-nav");
-const recent = document.querySelector("recent-invocations");
 
 let functions;
 let catalogProblem = null;
@@ -68,37 +80,38 @@ async function readCatalog(signal) {
 
 /** The function on show has containers that come or go: its line should not lag behind. */
 function isChanging() {
-  const pool = functions?.find((one) => one.name === route().function)?.pool;
+  const pool = functions?.find((one) => one.name === functionAt(route()))?.pool;
   return Boolean(pool && (pool.starting || pool.busy || pool.waiting));
 }
 
-/** {function} or {invocation}. Without an address: train, where a newcomer begins, or else the first function. */
-function route() {
-  const [, kind, name] = location.hash.match(/^#\/(functions|invocations)\/([^/?]+)/) ?? [];
-  if (kind === "functions") return { function: decode(name) };
-  if (kind === "invocations") return { invocation: decode(name) };
-  return { function: functions?.find((one) => one.name === "train")?.name ?? functions?.[0]?.name };
+/** The function that an address is about. Without a name: train, where a newcomer begins, or else the first one. */
+function functionAt(at) {
+  if (at.page in PAGES) return undefined;
+  return at.name ?? functions?.find((one) => one.name === "train")?.name ?? functions?.[0]?.name;
 }
 
 function show() {
   const at = route();
-  const isKnown = functions?.some((one) => one.name === at.function);
-  if (isKnown) opened.add(at.function);
+  const page = PAGES[at.page];
+  const name = functionAt(at);
+  const isKnown = functions?.some((one) => one.name === name);
+  if (isKnown) opened.add(name);
+  floor.dataset.layout = page ? "page" : "function";
+  pages.current = page ? at.page : "functions";
   nav.functions = functions;
-  nav.current = at.function;
-  recent.current = at.invocation;
-  document.title = [at.function ?? (at.invocation && "Invocation"), PRODUCT].filter(Boolean).join(" · ");
-  const pages = (functions ?? []).filter((one) => opened.has(one.name));
+  nav.current = name;
+  document.title = [page?.title(at) ?? name, PRODUCT].filter(Boolean).join(" · ");
+  const kept = (functions ?? []).filter((one) => opened.has(one.name));
   render(
     html`
-      ${repeat(pages, (one) => one.name, (one) => html`<function-page .function=${one} ?hidden=${one.name !== at.function}></function-page>`)}
-      ${at.invocation ? html`<invocation-page .invocationId=${at.invocation}></invocation-page>` : isKnown ? nothing : instead(at)}`,
+      ${repeat(kept, (one) => one.name, (one) => html`<function-page .function=${one} ?hidden=${one.name !== name}></function-page>`)}
+      ${page ? page.view(at) : isKnown ? nothing : instead(name)}`,
     main,
   );
 }
 
 /** What the main part says when there is no function to show. */
-function instead(at) {
+function instead(name) {
   if (functions === undefined && catalogProblem) {
     return html`<div class="panel"><div class="empty">${icons.broken}<h1 class="lead" tabindex="-1">The functions cannot be loaded.</h1><p class="quiet">${catalogProblem.message} This page tries again by itself.</p><button type="button" class="btn btn-quiet" @click=${look}>Try now</button></div></div>`;
   }
@@ -106,7 +119,7 @@ function instead(at) {
   if (functions.length === 0) {
     return html`<div class="panel"><div class="empty">${icons.folder}<h1 class="lead" tabindex="-1">No functions yet.</h1><p class="quiet">Drop a folder with a Dockerfile and a handler into <code>functions/</code>; it appears here by itself.</p></div></div>`;
   }
-  return html`<div class="panel"><div class="empty">${icons.folder}<h1 class="lead" tabindex="-1">There is no function named ${at.function}.</h1><p class="quiet">Choose one: ${functions.map((one, index) => html`${index > 0 ? ", " : ""}<a href=${address.function(one.name)}>${one.name}</a>`)}.</p></div></div>`;
+  return html`<div class="panel"><div class="empty">${icons.folder}<h1 class="lead" tabindex="-1">There is no function named ${name}.</h1><p class="quiet">Choose one: ${functions.map((one, index) => html`${index > 0 ? ", " : ""}<a href=${address.function(one.name)}>${one.name}</a>`)}.</p></div></div>`;
 }
 
 /** Everything has arrived: reload.js may start counting anew. */
@@ -115,13 +128,5 @@ function started() {
     sessionStorage.removeItem("reloads");
   } catch {
     // No storage, nothing counted.
-  }
-}
-
-function decode(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
   }
 }

@@ -3,7 +3,7 @@ import { AppElement, define } from "../element.js";
 import { duration, isFinal, relativeTime, startKind, time } from "../format.js";
 import { icons } from "../icons.js";
 import { poll } from "../poll.js";
-import { html, ifDefined, nothing, repeat } from "../vendor.js";
+import { html, nothing, repeat } from "../vendor.js";
 import "./status-badge.js";
 
 const STEP = 20;
@@ -11,7 +11,6 @@ const MOST = 200;
 
 /** The latest invocations of all functions: looked at again after every call, and gently while the page is visible. */
 class RecentInvocations extends AppElement {
-  static inputs = ["current"];
   #invocations = null;
   #hasMore = false;
   #problem = null;
@@ -73,7 +72,7 @@ class RecentInvocations extends AppElement {
   #row(one) {
     const isOver = isFinal(one.status);
     return html`<li>
-      <a href=${address.invocation(one.invocation_id)} aria-current=${ifDefined(one.invocation_id === this.current ? "page" : undefined)}>
+      <a href=${address.invocation(one.invocation_id)}>
         <status-badge .status=${one.status}></status-badge>
         <span class="name">${one.function}</span>
         <time datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time>

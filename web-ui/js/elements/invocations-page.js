@@ -1,0 +1,205 @@
+import { address, api } from "../api.js";
+import { AppElement, define } from "../element.js";
+import { duration, isFinal, relativeTime, startKind, status, time } from "../format.js";
+import { icons } from "../icons.js";
+import { poll } from "../poll.js";
+import { linkTo, refine } from "../routes.js";
+import { html, nothing, repeat } from "../vendor.js";
+import "./status-badge.js";
+
+const STEP = 50;
+const STATUSES = ["queued", "starting", "running", "succeeded", "failed", "timed_out", "cancelled", "lost"];
+const SPANS = { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days" };
+const HOURS = { "1h": 1, "24h": 24, "7d": 168 };
+const TYPING_MS = 250;
+
+/** The history: every invocation on record, newest first, narrowed by filters that stand in the address. */
+class InvocationsPage extends AppElement {
+  static inputs = ["query"];
+  #newest = null;
+  #older = [];
+  #next = null;
+  #problem = null;
+  #functions = [];
+  #look = null;
+  #typing = null;
+  #isLoadingOlder = false;
+
+  connected(signal) {
+    this.#look = poll((attempt) => this.#read(attempt), () => this.#pace(), signal);
+    for (const type of ["invocation:started", "invocation:finished", "runner:back"]) document.addEventListener(type, () => this.#look(), { signal });
+    this.#readFunctions(signal);
+  }
+
+  changed(name, value, before) {
+    if (before === undefined || String(value) === String(before)) return;
+    this.#newest = null;
+    this.#older = [];
+    this.#next = null;
+    this.#look?.();
+  }
+
+  #filters() {
+    const span = this.query.get("span");
+    const since = HOURS[span] ? new Date(Date.now() - HOURS[span] * 3_600_000).toISOString() : undefined;
+    return { function: this.query.get("function"), status: this.query.get("status"), q: this.query.get("q"), since };
+  }
+
+  async #read(signal) {
+    try {
+      const page = await api.history({ ...this.#filters(), limit: STEP }, signal);
+      this.#keep(page);
+      this.#problem = null;
+    } catch (error) {
+      if (signal.aborted) return;
+      this.#problem = error;
+      if (error.isConnectionTrouble) this.tell("runner:unreachable");
+      throw error;
+    } finally {
+      if (!signal.aborted) this.update();
+    }
+  }
+
+  /** The first page anew. What it pushes out goes on below, so that nobody who has scrolled down loses the place. */
+  #keep({ invocations, next }) {
+    const ids = new Set(invocations.map((one) => one.invocation_id));
+    if (this.#newest === null || this.#older.length === 0) this.#next = next;
+    else this.#older = [...this.#newest, ...this.#older].filter((one) => !ids.has(one.invocation_id));
+    this.#newest = invocations;
+  }
+
+  async #readOlder() {
+    this.#isLoadingOlder = true;
+    this.update();
+    try {
+      const { invocations, next } = await api.history({ ...this.#filters(), limit: STEP, before: this.#next });
+      const known = new Set([...this.#newest, ...this.#older].map((one) => one.invocation_id));
+      this.#older = [...this.#older, ...invocations.filter((one) => !known.has(one.invocation_id))];
+      this.#next = next;
+      this.#problem = null;
+    } catch (error) {
+      this.#problem = error;
+    } finally {
+      this.#isLoadingOlder = false;
+      this.update();
+    }
+  }
+
+  async #readFunctions(signal) {
+    try {
+      this.#functions = (await api.functions(signal)).map((one) => one.name);
+      this.update();
+    } catch {
+      // The list of names only helps to choose; the address takes any.
+    }
+  }
+
+  #pace() {
+    return this.#newest?.some((one) => !isFinal(one.status)) ? 1500 : 4000;
+  }
+
+  #filter(name, value) {
+    const query = new URLSearchParams(this.query);
+    if (value) query.set(name, value);
+    else query.delete(name);
+    refine(Object.fromEntries(query));
+    this.query = query;
+  }
+
+  #type(event) {
+    clearTimeout(this.#typing);
+    const { value } = event.target;
+    this.#typing = setTimeout(() => this.#filter("q", value.trim()), TYPING_MS);
+  }
+
+  template() {
+    const isFiltered = [...this.query.keys()].length > 0;
+    return html`
+      <header class="page-header">
+        <h1 tabindex="-1">Invocations</h1>
+        <p>Every call, newest first: what went in, what came out, and what was printed.</p>
+      </header>
+      <form class="filters panel" role="search" aria-label="Filters" @submit=${(event) => event.preventDefault()}>
+        <label><span>Function</span>
+          <select class="form-select" @change=${(event) => this.#filter("function", event.target.value)}>
+            <option value="">All functions</option>
+            ${this.#choices(this.#functions, this.query.get("function"))}
+          </select>
+        </label>
+        <label><span>Status</span>
+          <select class="form-select" @change=${(event) => this.#filter("status", event.target.value)}>
+            <option value="">Any status</option>
+            ${STATUSES.map((one) => html`<option value=${one} ?selected=${one === this.query.get("status")}>${status(one).word}</option>`)}
+          </select>
+        </label>
+        <label><span>Time</span>
+          <select class="form-select" @change=${(event) => this.#filter("span", event.target.value)}>
+            <option value="">All time</option>
+            ${Object.entries(SPANS).map(([value, words]) => html`<option value=${value} ?selected=${value === this.query.get("span")}>${words}</option>`)}
+          </select>
+        </label>
+        <label class="wide"><span>Text</span>
+          <input class="form-control" type="search" placeholder="id, container, parameter, message" .value=${this.query.get("q") ?? ""} @input=${(event) => this.#type(event)}>
+        </label>
+        ${isFiltered ? html`<a class="quiet-button" href=${linkTo("invocations")}>Clear filters</a>` : nothing}
+      </form>
+      <section class="panel history" aria-label="History" aria-busy=${this.#newest === null}>
+        ${this.#list(isFiltered)}
+      </section>`;
+  }
+
+  #choices(names, chosen) {
+    const all = chosen && !names.includes(chosen) ? [...names, chosen] : names;
+    return all.map((name) => html`<option value=${name} ?selected=${name === chosen}>${name}</option>`);
+  }
+
+  #list(isFiltered) {
+    if (this.#newest === null) {
+      if (this.#problem) return html`<div class="empty">${icons.broken}<p class="lead">The history cannot be loaded right now.</p><p class="quiet">${this.#problem.message} This page tries again by itself.</p></div>`;
+      return html`<p class="visually-hidden">Loading</p>${[1, 2, 3, 4, 5].map(() => html`<span class="placeholder-line"></span>`)}`;
+    }
+    const rows = [...this.#newest, ...this.#older];
+    if (rows.length === 0) {
+      return isFiltered
+        ? html`<div class="empty">${icons.list}<p class="lead">Nothing fits these filters.</p><p class="quiet">Take one away, or <a href=${linkTo("invocations")}>look at everything</a>.</p></div>`
+        : html`<div class="empty">${icons.list}<p class="lead">No invocations yet.</p><p class="quiet">Every call is kept here with its log, also those from curl. Begin with <a href=${linkTo("functions")}>a function</a>.</p></div>`;
+    }
+    return html`
+      ${this.#problem ? html`<p class="note" data-tone="waiting">Not up to date: ${this.#problem.message}</p>` : nothing}
+      <div class="table-scroll" tabindex="0" role="group" aria-label="Invocations">
+        <table class="table history-table">
+          <thead><tr><th scope="col">Status</th><th scope="col">Function</th><th scope="col">When</th><th scope="col" class="numeral">Took</th><th scope="col">Start</th><th scope="col">What came of it</th></tr></thead>
+          <tbody>${repeat(rows, (one) => one.invocation_id, (one) => this.#row(one))}</tbody>
+        </table>
+      </div>
+      ${this.#next ? html`<button type="button" class="btn btn-quiet" ?disabled=${this.#isLoadingOlder} @click=${() => this.#readOlder()}>${this.#isLoadingOlder ? "Loading…" : "Show older"}</button>` : nothing}`;
+  }
+
+  #row(one) {
+    return html`<tr>
+      <td><status-badge .status=${one.status}></status-badge></td>
+      <th scope="row"><a href=${address.invocation(one.invocation_id)}>${one.function}</a></th>
+      <td><time datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time></td>
+      <td class="numeral">${isFinal(one.status) ? duration(one.timings?.total_ms) : "…"}</td>
+      <td class="quiet">${startKind(one.start)}${one.mode === "async" ? html` <span class="note">background</span>` : nothing}</td>
+      <td class="outcome">${outcome(one)}</td>
+    </tr>`;
+  }
+}
+
+/** One line about the end, or about what is going on. */
+function outcome(one) {
+  if (one.status === "queued" && one.next_attempt_at) return `Attempt ${one.attempt} waits. ${one.error?.message ?? ""}`;
+  if (one.status === "queued") return one.queue_position ? `Place ${one.queue_position} in the queue` : "";
+  if (one.progress) return [one.progress.message, one.progress.total ? `${one.progress.done} of ${one.progress.total}` : ""].filter(Boolean).join(", ");
+  if (one.error) return one.error.diagnosis?.cause ?? one.error.message;
+  const { result } = one;
+  if (result && typeof result === "object") {
+    if (typeof result.accuracy === "number") return `Accuracy ${(result.accuracy * 100).toFixed(1)} %, ${result.model_name} version ${result.model_version}`;
+    if (typeof result.prediction === "string") return result.prediction;
+    if (Array.isArray(result.prediction)) return `${result.prediction.length} predictions`;
+  }
+  return result === null || result === undefined ? "" : JSON.stringify(result).slice(0, 160);
+}
+
+define("invocations-page", InvocationsPage);
