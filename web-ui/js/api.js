@@ -52,6 +52,11 @@ export const api = {
     return body;
   },
 
+  /** What the system knows of itself; a part that could not be found out is {error}. */
+  debug(signal) {
+    return get("/debug", signal);
+  },
+
   async functions(signal) {
     return (await get("/functions", signal)).functions;
   },

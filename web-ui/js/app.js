@@ -14,6 +14,7 @@ import "./elements/invocation-page.js";
 import "./elements/invocations-page.js";
 import "./elements/problem-alert.js";
 import "./elements/recent-invocations.js";
+import "./elements/system-page.js";
 import "./elements/theme-toggle.js";
 
 const CATALOG_PACE = 4000;
@@ -26,6 +27,7 @@ const PAGES = {
     title: (at) => (at.name ? "Invocation" : "Invocations"),
     view: (at) => (at.name ? html`<invocation-page .invocationId=${at.name}></invocation-page>` : html`<invocations-page .query=${at.query}></invocations-page>`),
   },
+  system: { title: () => "System", view: () => html`<system-page></system-page>` },
 };
 
 const main = document.getElementById("main");

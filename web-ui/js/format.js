@@ -53,6 +53,15 @@ export function relativeTime(iso, now = Date.now()) {
   return ago.format(Math.trunc(seconds / 86_400), "day");
 }
 
+/** 512 B, 4.2 kB, 726 MB, 75.5 GB */
+export function bytes(count) {
+  if (typeof count !== "number") return "–";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const step = count < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(count) / 3));
+  const value = count / 1000 ** step;
+  return `${step === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
+}
+
 export function time(iso) {
   return iso ? stamp.format(new Date(iso)) : "–";
 }

@@ -5,6 +5,7 @@ import { html, ifDefined } from "../vendor.js";
 const PAGES = [
   ["functions", "Functions"],
   ["invocations", "Invocations"],
+  ["system", "System"],
 ];
 
 /** The pages of the dashboard. */
