@@ -1,7 +1,7 @@
 """How gunicorn serves the function runner: one process, because the pool lives in its memory; many threads.
 
-A synchronous call holds its thread until it is answered, so there are as many threads as callers may run or wait,
-and some more that always answer ``/health``.
+A synchronous call holds its thread until it is answered and a follower until its invocation ends, so there are as many
+threads as callers may run or wait and as there may be followers, and some more that always answer ``/health``.
 """
 
 import os
@@ -9,7 +9,7 @@ import signal
 import threading
 
 from function_runner.app import EXTENSION
-from function_runner.settings import Settings
+from function_runner.settings import MAX_FOLLOWERS, Settings
 
 _settings = Settings.from_environment()
 
@@ -17,7 +17,7 @@ bind = os.environ.get("LISTEN", "unix:/run/smlops/runner.sock")
 umask = 0o000  # NGINX, another user in another container, must be able to connect; nobody else sees the volume
 worker_class = "gthread"
 workers = 1
-threads = _settings.max_concurrency + _settings.queue_limit + 32
+threads = _settings.max_concurrency + _settings.queue_limit + MAX_FOLLOWERS + 32
 worker_connections = threads + 256
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - heartbeat file: must be memory, a slow disk would look like a dead worker
 timeout = 120  # without a heartbeat of the worker's main thread, which never serves a request itself

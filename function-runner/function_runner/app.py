@@ -15,6 +15,7 @@ from function_runner import api
 from function_runner.catalog import Catalog
 from function_runner.dispatcher import Dispatcher
 from function_runner.docker_engine import ContainerEngine, DockerEngine
+from function_runner.followers import Followers
 from function_runner.images import Images
 from function_runner.invocation import utc_now
 from function_runner.invoker import Invoker
@@ -59,11 +60,13 @@ class House:
         log.info("draining", extra={"action": "draining"})
         by_themselves = self.services.invoker.drain(self.settings.drain_seconds)
         self.services.pool.close()
+        self.services.followers.close()  # now: those who follow what ran have seen its end
         log.info("drained", extra={"action": "drained", "result": "complete" if by_themselves else "killed"})
 
     def close(self) -> None:
         """Stop everything. Call `drain` first when somebody may still be served."""
         self.dispatcher.stop()
+        self.services.followers.close()
         self.reaper.stop()
         self.services.pool.close()
         self.models.stop()
@@ -128,6 +131,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         pool=pool,
         engine=engine,
         invoker=invoker,
+        followers=Followers(store, logs, pool),
         started_at=utc_now(),
     )
     app = Flask(__name__, static_folder=None)

@@ -191,6 +191,13 @@ class LogsUnavailable(RunnerError):
     usual_retry_after = 30
 
 
+class TooManyFollowers(RunnerError):
+    """Too many logs are being followed; try again later, or read the log without following it."""
+
+    code, status, title = "too_many_followers", 503, "Too many followers"
+    usual_retry_after = 5
+
+
 class MlflowUnavailable(RunnerError):
     """MLflow does not answer as expected."""
 

@@ -42,8 +42,9 @@ from function_runner.errors import (
     TimedOut,
 )
 from function_runner.function import Function
-from function_runner.invocation import Deadline, LogState, ModelVersion, Status
+from function_runner.invocation import Deadline, LogState, ModelVersion, Progress, Status
 from function_runner.logs import LogFile
+from function_runner.progress import ProgressLines
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ WELL_KNOWN_EXITS = {
 }
 SIGTERM_EXIT = 143
 
+PROGRESS_SECONDS = 1.0  # how often somebody is told of progress at most
 DRAIN_OUTPUT_SECONDS = 5.0  # how long a killed container's last output may take to arrive
 # What the runtime client reports when it cannot write the handler's result as JSON
 MARSHAL_ERROR = "Runtime.MarshalError"
@@ -129,6 +131,7 @@ class Facts:
     log_bytes: int
     log_sha256: str | None
     is_final: bool = True  # False: the container goes on
+    progress: Progress | None = None  # the last that the function said of it
 
 
 class ProtocolViolation(Exception):
@@ -177,6 +180,10 @@ class ExecutionEnvironment:
         self._serving: str | None = None  # id of the invocation that was handed over
         self._has_asked = False  # for its next invocation, after it has served one
         self._is_released = False  # the invoker is through with the last one
+        self._progress_lines = ProgressLines()
+        self._progress: Progress | None = None  # of the invocation that was handed over
+        self._tell_progress: Callable[[Progress], None] = lambda _: None
+        self._progress_told_at = 0.0
         self._ended = threading.Event()  # the container's process is over and its output is copied
         self._exit: ContainerState | None = None
         self._kill_wanted = False
@@ -303,6 +310,7 @@ class ExecutionEnvironment:
             self._state = EnvironmentState.BUSY
             self._serving = work.invocation_id
             self._has_asked = self._is_released = False
+            self._progress, self._progress_told_at = None, 0.0
             self.served += 1
             waiting, self._next = self._next, Future()
             self._answer = _Answer(work.timeout)
@@ -331,6 +339,22 @@ class ExecutionEnvironment:
         """Tell the container whether its result became the record. Later calls change nothing."""
         _settle(self._answer.accepted, accepted)
 
+    def tell_progress(self, tell: Callable[[Progress], None]) -> None:
+        """Call ``tell`` when the function says how far it is, at most once a second; the `Facts` have the last of it.
+
+        It is called by the thread that copies the output, so it must return at once.
+        """
+        self._tell_progress = tell
+
+    def is_at(self, invocation_id: str) -> bool:
+        """True from the moment in which it got the invocation until it gets the next one."""
+        return self._serving == invocation_id
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the invocation is that it got last, as far as the function tells."""
+        return self._progress
+
     def release(self, ending: Ending, invocation_id: str) -> Facts:
         """The invocation is over and the container goes on: close its part of the log; the next one may come.
 
@@ -343,7 +367,16 @@ class ExecutionEnvironment:
         with self._lock:
             self._is_released = True
         self._become_ready_again()
-        return Facts(None, False, self._max_memory_mb, summary.state, summary.bytes, None, is_final=False)
+        return Facts(
+            None,
+            False,
+            self._max_memory_mb,
+            summary.state,
+            summary.bytes,
+            None,
+            is_final=False,
+            progress=self._progress,
+        )
 
     # --- from the runtime API -----------------------------------------------------------------------------------------
 
@@ -477,7 +510,7 @@ class ExecutionEnvironment:
                 self._log.write_line(line)
         summary = self._log.close()
         log_state = summary.state if complete or summary.state is not LogState.COMPLETE else LogState.PARTIAL
-        return Facts(exit_code, oom_killed, memory, log_state, summary.bytes, summary.sha256)
+        return Facts(exit_code, oom_killed, memory, log_state, summary.bytes, summary.sha256, progress=self._progress)
 
     def sample_memory(self) -> None:
         """Look how much memory the container has used, while there is still something to look at.
@@ -502,6 +535,7 @@ class ExecutionEnvironment:
     def _copy_output(self, container_id: str, output: Iterator[bytes]) -> None:
         """Copy the container's output to the log until it ends, then find out how it ended. Runs in its own thread."""
         for chunk in output:
+            self._note_progress(chunk)  # first: whoever is woken by the log finds it
             self._log.write(chunk)
         try:
             self._exit = self._look_at_exit(container_id)
@@ -517,6 +551,20 @@ class ExecutionEnvironment:
         self._ended.set()
         if was_ready:
             self._on_change(self)
+
+    def _note_progress(self, output: bytes) -> None:
+        progress = self._progress_lines.read(output)
+        if progress is None:
+            return
+        with self._lock:
+            if self._serving is None or self._is_released:
+                return  # nobody's
+            self._progress = progress
+            now = time.monotonic()
+            if now - self._progress_told_at < PROGRESS_SECONDS:
+                return
+            self._progress_told_at, tell = now, self._tell_progress
+        tell(progress)
 
     def _look_at_exit(self, container_id: str) -> ContainerState | None:
         """The container's state after its output ended. The engine may need a moment to notice the end itself."""

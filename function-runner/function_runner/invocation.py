@@ -80,6 +80,16 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a function is, as it said itself while it ran."""
+
+    done: float
+    total: float | None  # None: it did not say
+    message: str | None
+    at: datetime  # UTC; when it said so
+
+
+@dataclass(frozen=True)
 class Invocation:
     """The stored row of an invocation, its *record*. A change of state makes a new one."""
 
@@ -121,6 +131,7 @@ class Invocation:
     log_state: LogState | None = None
     log_bytes: int | None = None
     log_sha256: str | None = None
+    progress: Progress | None = None  # of this attempt; while it runs a moment old
 
     @property
     def log_file(self) -> str | None:

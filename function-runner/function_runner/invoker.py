@@ -47,6 +47,7 @@ from function_runner.invocation import (
     LogState,
     Mode,
     ModelVersion,
+    Progress,
     Request,
     Start,
     Status,
@@ -229,6 +230,7 @@ class Invoker:
         leave.enter_context(self._under_way(invocation.id, invocation.function))
         place = self._pool.adopt(environment, invocation.id, waited=waited, running=running)
         leave.enter_context(place)
+        environment.tell_progress(self._record_progress(invocation.id))
         journey = _Journey(invocation, place, None, leave, handed_over_at=monotonic - running)
         self._go_on(self._remember(journey))
 
@@ -459,7 +461,9 @@ class Invoker:
         journey.handed_over_at = time.monotonic()
         if journey.place.served_at is not None:
             journey.record_ms = (journey.handed_over_at - journey.place.served_at) * 1000
-        environment.hand_over(Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment)))
+        work = Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment))
+        environment.tell_progress(self._record_progress(invocation.id))
+        environment.hand_over(work)
         # While the container is at work, there is time for what would otherwise keep the caller waiting.
         self._pool.publish_log(environment)
         _log(journey, "running")
@@ -599,6 +603,9 @@ class Invoker:
         )
         self._pool.discard(journey.place, ending, invocation.id, self._record_facts(journey))
 
+    def _record_progress(self, invocation_id: str) -> Callable[[Progress], None]:
+        return lambda progress: self._store.note_facts(invocation_id, progress=progress, soon=True)
+
     def _record_facts(self, journey: _Journey) -> Callable[[Facts], None]:
         invocation = journey.invocation
 
@@ -616,6 +623,7 @@ class Invoker:
                 log_state=facts.log_state,
                 log_bytes=facts.log_bytes,
                 log_sha256=facts.log_sha256,
+                progress=facts.progress,
                 soon=not facts.is_final,
             )
 

@@ -15,6 +15,7 @@ import re
 import secrets
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,9 @@ BLOCK = 64 * 1024
 BUILDS = "builds"
 READY = ".ready"
 TAIL_BYTES = 4096  # of a log, for a message about it
-FOLLOW_SECONDS = 1.0  # how long a follower sleeps at most
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
 PLATFORM_LINE = re.compile(rb"^(START|END|REPORT) RequestId: .*\n", re.MULTILINE)
+START = b"START RequestId: "
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
 
 # No flag lets an open follow a link or wait for the other end of a pipe.
@@ -355,42 +356,49 @@ class LogStore:
             length = max(0, size - offset)
             return _read(descriptor, offset, length if max_bytes is None else min(length, max_bytes))
 
-    def read_part(self, container_name: str, invocation_id: str, *, tail_lines: int | None = None) -> bytes:
-        """What belongs to one invocation: the file, or its part of it when the container served several.
+    def part(self, container_name: str, invocation_id: str, *, is_reused: bool, offset: int = 0) -> "LogPart":
+        """What belongs to one invocation, to be read piece by piece while it is written. Nothing is opened yet.
 
-        A part goes from the invocation's START line to the next one's; the first begins with the file.
+        Args:
+            is_reused: the container had served others before.
+            offset: how far into the file it was read before.
+        """
+        return LogPart(self, container_name, invocation_id, is_reused=is_reused, offset=offset)
+
+    def read_part(
+        self, container_name: str, invocation_id: str, *, is_reused: bool = False, tail_lines: int | None = None
+    ) -> bytes:
+        """What belongs to one invocation: the file, or its part of it when the container served several.
 
         Raises:
             NotFound: there is no such log file.
         """
-        content = self.read(container_name)
-        starts = [found.start() for found in START_LINE.finditer(content)]
-        if len(starts) > 1:
-            own = f"START RequestId: {invocation_id} ".encode()
-            place = next((number for number, start in enumerate(starts) if content.startswith(own, start)), 0)
-            # Up to the next one's START: a line may arrive after the REPORT.
-            content = content[starts[place] if place else 0 : starts[place + 1] if place + 1 < len(starts) else None]
+        part = self.part(container_name, invocation_id, is_reused=is_reused)
+        content = b"".join(iter(lambda: part.read(is_all=True), b""))
         if tail_lines is None:
             return content
         return b"".join(content.splitlines(keepends=True)[-tail_lines:])
 
-    def follow(self, container_name: str, offset: int = 0) -> Iterator[bytes]:
-        """The file from ``offset`` on, piece by piece, until whoever writes it has closed it.
+    def size(self, container_name: str) -> int:
+        """How long the file is right now.
 
         Raises:
-            NotFound: as `read`, when the first piece is asked for.
+            NotFound: there is no such log file.
         """
         with self._opened(container_name) as descriptor:
-            while True:
-                with self._lock:
-                    file = self._open.get(container_name)
-                is_final = file is None or file.is_closed  # asked before reading: what is read then is all there is
-                while piece := _read(descriptor, offset, BLOCK):
-                    offset += len(piece)
-                    yield piece
-                if file is None or is_final:
-                    return
-                file.wait_beyond(offset, FOLLOW_SECONDS)
+            return os.fstat(descriptor).st_size
+
+    def wait_beyond(self, container_name: str, size: int, timeout: float) -> None:
+        """Wait until the file is longer than ``size`` or will not grow any more, at most for ``timeout`` seconds.
+
+        For a file that nobody here writes, that is ``timeout`` seconds.
+        """
+        with self._lock:
+            file = self._open.get(container_name)
+        if file is None or file.is_closed:
+            time.sleep(timeout)
+        else:
+            file.wait_beyond(size, timeout)
 
     def create_build(self, function_name: str, version: str) -> BuildLog:
         """The log of a build that is about to start, in place of an older one of the same version.
@@ -492,6 +500,104 @@ class LogStore:
                     finally:
                         os.close(folder)
         raise FileNotFoundError(file_name)
+
+
+class LogPart:
+    """One invocation's part of a log file, read piece by piece. For one thread.
+
+    The first invocation of a container has the file from its beginning; a later one from its START line on. Either ends
+    before the START line of the next, and not with its own REPORT line: output may arrive after that.
+    """
+
+    def __init__(
+        self, store: LogStore, container_name: str, invocation_id: str, *, is_reused: bool, offset: int
+    ) -> None:
+        self.container_name = container_name
+        self.offset = offset  # in the file: what was read ends here
+        self.seen = 0  # how far into the file was looked; with `LogStore.wait_beyond` until there is more
+        self.is_over = False  # the next invocation has begun
+        self._store = store
+        self._own = START + invocation_id.encode() + b" "
+        self._has_begun = not is_reused
+        self._has_started = self._is_resumed = offset > 0  # our START line was seen: the next is not ours
+        self._scanned = 0  # where the search for the beginning goes on
+
+    def read(self, *, is_all: bool = False) -> bytes:
+        """The next piece, at most `BLOCK` bytes; nothing when there is none right now.
+
+        Args:
+            is_all: nothing is being added to the file. Otherwise the beginning of a line waits for its rest if it may
+                become the next invocation's START.
+
+        Raises:
+            NotFound: there is no such log file.
+        """
+        if self._is_resumed:
+            # Who knows more than there is has seen what a crash of the machine took.
+            self.offset = min(self.offset, self._store.size(self.container_name))
+            self._is_resumed = False
+        if not self._has_begun and not self._find_begin():
+            return b""
+        if self.is_over:
+            return b""
+        data = self._bytes_at(self.offset)
+        piece = data[1 : self._end_in(data, is_all)]
+        self.offset += len(piece)
+        return piece
+
+    def skip_to_tail(self, lines: int) -> None:
+        """Go on with the last ``lines`` lines of what is there now.
+
+        Raises:
+            NotFound: there is no such log file.
+        """
+        content = b"".join(iter(self.read, b""))
+        self.offset -= len(b"".join(content.splitlines(keepends=True)[-lines:]))
+        self.is_over = False
+
+    def _find_begin(self) -> bool:
+        while data := self._bytes_at(self._scanned):
+            found = data.find(b"\n" + self._own)
+            if found >= 0:
+                self.offset = max(self.offset, self._scanned + found)
+                self._has_begun = True
+                return True
+            looked_at = len(data) - 1 - len(self._own)  # the rest may be its beginning
+            if looked_at <= 0:
+                return False
+            self._scanned += looked_at
+        return False
+
+    def _bytes_at(self, offset: int) -> bytes:
+        """A block from ``offset`` on, with the byte before it: lines are found by the end of the one before."""
+        if offset == 0:
+            data = b"\n" + self._store.read(self.container_name, max_bytes=BLOCK)
+        else:
+            data = self._store.read(self.container_name, offset=offset - 1, max_bytes=BLOCK + 1)
+        self.seen = max(self.seen, offset + len(data) - 1)
+        return data
+
+    def _end_in(self, data: bytes, is_all: bool) -> int:
+        """Up to where ``data`` is ours, as far as that can be told."""
+        may_go_on = not is_all or len(data) > BLOCK
+        mark = b"\n" + START
+        at = data.find(mark)
+        while at >= 0:
+            line = data[at + 1 : at + 1 + len(self._own)]
+            if line == self._own:
+                self._has_started = True
+            elif len(line) < len(self._own) and self._own.startswith(line):
+                if may_go_on:
+                    return at + 1
+            elif self._has_started:
+                self.is_over = True
+                return at + 1
+            at = data.find(mark, at + 1)
+        if may_go_on:
+            for length in range(min(len(mark) - 1, len(data)), 1, -1):
+                if data.endswith(mark[:length]):
+                    return len(data) - length + 1
+        return len(data)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ from function_runner.errors import (
 from function_runner.execution_environment import Ending, EnvironmentState, ExecutionEnvironment, Facts
 from function_runner.function import Function
 from function_runner.images import Images
-from function_runner.invocation import Deadline, LogState, ModelVersion, Start, Timings
+from function_runner.invocation import Deadline, LogState, ModelVersion, Progress, Start, Timings
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
@@ -417,6 +417,15 @@ class Pool:
         """Whole seconds until a caller who comes now would be served, by what has been measured lately."""
         with self._lock:
             return self._expected_wait(function)
+
+    def progress(self, invocation_id: str) -> Progress | None:
+        """How far the invocation is, as its container has said last; None when it said nothing or is not here."""
+        with self._lock:
+            environments = list(self._environments.values())
+        for environment in environments:
+            if environment.is_at(invocation_id):
+                return environment.progress
+        return None
 
     # --- for the runtime API ------------------------------------------------------------------------------------------
 

@@ -18,8 +18,12 @@ MEBIBYTE = 1024 * 1024
 # Between the handler's deadline and the moment the platform gives up on the container (kill, then record).
 KILL_GRACE_SECONDS = 5.0
 
-# What the threads of callers and containers may be; docker-compose.yml gives the runner 128 more (pids_limit).
+# What the threads of callers and containers may be. docker-compose.yml gives the runner as many more as there may be
+# followers, and 128 for everything else (pids_limit).
 MAX_CALLER_THREADS = 896
+
+# Who follows a log holds a thread, so there are as many more threads, and callers never wait for followers.
+MAX_FOLLOWERS = 128
 
 
 # What the services and the machine itself need; the rest is for functions.

@@ -79,6 +79,7 @@ from function_runner.invocation import (
     Invocation,
     LogState,
     Mode,
+    Progress,
     Start,
     Status,
     Timings,
@@ -117,7 +118,7 @@ MLFLOW_COLUMNS = {
     "model_alias": "model_alias",
     "model_uri": "model_uri",
 }
-FACTS = ("exit_code", "oom_killed", "max_memory_mb", "log_state", "log_bytes", "log_sha256")
+FACTS = ("exit_code", "oom_killed", "max_memory_mb", "log_state", "log_bytes", "log_sha256", "progress")
 
 
 class Utc(TypeDecorator[datetime]):
@@ -244,6 +245,7 @@ invocation_facts = Table(
     Column("log_state", String(16)),
     Column("log_bytes", BigInteger),
     Column("log_sha256", String(64)),
+    Column("progress", Json),
     CheckConstraint(f"log_state IN ({_words(LogState)})", name="log_state"),
 )
 
@@ -662,6 +664,7 @@ class Store:
         log_state: LogState | None = None,
         log_bytes: int | None = None,
         log_sha256: str | None = None,
+        progress: Progress | None = None,
         soon: bool = False,
     ) -> None:
         """Add what became known of the container's process and its log; None leaves what is there.
@@ -679,6 +682,7 @@ class Store:
             log_state=log_state,
             log_bytes=log_bytes,
             log_sha256=log_sha256,
+            progress={**vars(progress), "at": progress.at.isoformat()} if progress else None,
         )
         if not facts:
             return
@@ -862,8 +866,17 @@ def _invocation(row: RowMapping) -> Invocation:
         "mlflow": mlflow or None,
         # Before anything is noted of the log of a container, it is being written.
         "log_state": LogState(row["log_state"] or LogState.OPEN) if row["container_name"] else None,
+        "progress": _progress(row["progress"], row["started_at"]),
     }
     return Invocation(**values)
+
+
+def _progress(said: Mapping[str, Any] | None, started_at: datetime | None) -> Progress | None:
+    """What was said since the invocation was handed over: not by an earlier attempt."""
+    if said is None or started_at is None:
+        return None
+    progress = Progress(**{**said, "at": datetime.fromisoformat(said["at"])})
+    return progress if progress.at >= started_at else None
 
 
 def _unclaimed() -> tuple[ColumnElement[bool], ...]:

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from function_runner import api
 from function_runner.api import Services
 from function_runner.catalog import Catalog
+from function_runner.followers import Followers
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
 from function_runner.settings import Settings
@@ -113,18 +114,20 @@ def make_settings(folder: Path, functions: Path) -> Settings:
 
 def make_services(settings: Settings) -> Services:
     catalog = Catalog(settings)
-    store = Store()
+    store, pool = Store(), Pool()
+    logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
     return Services(
         settings=settings,
         catalog=catalog,
         store=store,
-        logs=LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes),
+        logs=logs,
         tracking=Tracking(),
         metrics=Metrics(),
         images=Images(),
-        pool=Pool(),
+        pool=pool,
         engine=Engine(),
         invoker=Invoker(catalog, store),
+        followers=Followers(store, logs, pool, most=2),
         started_at=NOW,
     )
 

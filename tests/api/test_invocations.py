@@ -78,6 +78,7 @@ class TestRecord:
             "source_hash": "a" * 64,
             "log_state": None,
             "mlflow": None,
+            "progress": None,
             "queue_position": None,
         }
 

@@ -25,7 +25,7 @@ def test_is_shut_in(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["init"] is True
-    assert service["pids_limit"] <= (1024 if name == "runner" else 512)
+    assert service["pids_limit"] <= (1152 if name == "runner" else 512)
     assert service["mem_limit"]
     assert service["logging"]["options"]["max-size"]
     assert "privileged" not in service

@@ -17,7 +17,7 @@ from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
 from function_runner.errors import AlreadyEnded, HandlerError, InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
-from function_runner.invocation import Invocation, Mode, Request, Start, Status, Timings, new_invocation_id
+from function_runner.invocation import Invocation, Mode, Progress, Request, Start, Status, Timings, new_invocation_id
 from function_runner.pool import PoolStatistics, PoolTotals
 from function_runner.store import Repeated
 
@@ -195,6 +195,9 @@ class Pool:
 
     def position(self, invocation_id: str) -> int | None:
         return 2
+
+    def progress(self, invocation_id: str) -> Progress | None:
+        return None
 
 
 @dataclass

@@ -4,7 +4,6 @@ import errno
 import hashlib
 import os
 import stat
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -315,8 +314,20 @@ def test_a_log_of_several_invocations_is_read_in_parts(logs):
         b"output of 1",
         b"REPORT RequestId: id-1\tStatus: succeeded",
     ]
-    assert b"".join(logs.read_part(NAME, f"id-{number}") for number in (1, 2, 3)) == logs.read(NAME)
-    assert logs.read_part(NAME, "id-2", tail_lines=2) == b"output of 2\nREPORT RequestId: id-2\tStatus: succeeded\n"
+    parts = [logs.read_part(NAME, f"id-{number}", is_reused=number > 1) for number in (1, 2, 3)]
+    assert b"".join(parts) == logs.read(NAME)
+    tail = logs.read_part(NAME, "id-2", is_reused=True, tail_lines=2)
+    assert tail == b"output of 2\nREPORT RequestId: id-2\tStatus: succeeded\n"
+
+
+def test_one_that_never_began_has_no_part_in_the_log_of_others(logs):
+    written(logs, "START RequestId: id-1 Version: 0", b"secret\n")
+    assert logs.read_part(NAME, "id-2", is_reused=True) == b""
+
+
+def test_what_is_printed_before_the_start_ends_no_part(logs):
+    content = written(logs, b"START RequestId: id-9 made up\n", "START RequestId: id-1 Version: 0", b"output\n")
+    assert logs.read_part(NAME, "id-1") == content
 
 
 def test_each_invocation_has_the_whole_cap_for_itself(logs):
@@ -438,39 +449,137 @@ def test_a_tail_that_is_too_long_loses_its_beginning(logs):
 # --- following --------------------------------------------------------------------------------------------------------
 
 
-def test_a_follower_gets_everything_and_then_the_end(logs):
-    file = logs.create(NAME)
-    file.write(b"one\n")
-    got, first = [], threading.Event()
-
-    def follow():
-        for piece in logs.follow(NAME):
-            got.append(piece)
-            first.set()
-
-    with ThreadPoolExecutor() as pool:
-        follower = pool.submit(follow)
-        assert first.wait(10)
-        file.write(b"two\n")
-        file.write_line("END")
-        file.close()
-        follower.result(10)
-    assert b"".join(got) == logs.read(NAME)
+def pieces(part, *, is_all=False):
+    """All pieces there are right now."""
+    return list(iter(lambda: part.read(is_all=is_all), b""))
 
 
-def test_a_follower_may_start_in_the_middle(logs):
-    written(logs, b"0123456789")
-    assert b"".join(logs.follow(NAME, 7)) == b"789"
+def test_a_part_is_read_as_it_grows(logs):
+    file = published(logs)
+    part = logs.part(NAME, "id-1", is_reused=False)
+    assert pieces(part) == []
+    file.write(b"loading\n")
+    assert pieces(part) == [b"loading\n"]
+    file.write_line("START RequestId: id-1 Version: 0")
+    file.write(b"half a li")
+    assert pieces(part) == [b"START RequestId: id-1 Version: 0\nhalf a li"]
+    file.close()
+    assert pieces(part, is_all=True) == []
+    assert part.offset == logs.size(NAME)
 
 
-def test_following_a_file_of_another_time_ends_at_its_end(logs, tmp_path):
+def test_a_part_is_read_in_blocks(logs, tmp_path):
     (tmp_path / f"{NAME}.log").write_bytes(b"x" * (3 * BLOCK))
-    assert [len(piece) for piece in logs.follow(NAME)] == [BLOCK] * 3
+    assert [len(piece) for piece in pieces(logs.part(NAME, "id-1", is_reused=False))] == [BLOCK] * 3
 
 
-def test_there_is_nothing_to_follow_of_what_never_ran(logs):
+def test_a_part_is_read_on_from_where_it_was_left(logs):
+    content = written(logs, "START RequestId: id-1 Version: 0", b"0123456789\n", "START RequestId: id-2 Version: 0")
+    end = content.index(b"START RequestId: id-2")
+    for offset in range(1, end + 1):
+        part = logs.part(NAME, "id-1", is_reused=False, offset=offset)
+        assert b"".join(pieces(part)) == content[offset:end]
+        assert part.is_over
+
+
+def test_a_position_beyond_the_end_is_the_end(logs):
+    file = published(logs)
+    file.write(b"one\n")
+    part = logs.part(NAME, "id-1", is_reused=False, offset=1000)
+    assert pieces(part) == []
+    file.write(b"two\n")
+    assert pieces(part) == [b"two\n"]
+    file.close()
+
+
+def test_a_later_part_waits_for_its_start_line(logs):
+    file = published(logs)
+    file.write_line("START RequestId: id-1 Version: 0")
+    file.write(b"x" * 200 + b"\n")
+    part = logs.part(NAME, "id-2", is_reused=True)
+    assert pieces(part) == []
+    file.write(b"late\nSTART RequestId: id-2")
+    assert pieces(part) == []
+    file.write(b"9 no\n")
+    assert pieces(part) == []
+    file.write_line("START RequestId: id-2 Version: 0")
+    file.write(b"mine\n")
+    assert b"".join(pieces(part)) == b"START RequestId: id-2 Version: 0\nmine\n"
+    assert not part.is_over
+    file.close()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 1000])
+def test_a_part_ends_before_the_next_one_however_it_comes(logs, size):
+    own = b"loading\nSTART RequestId: id-1 Version: 0\nSTART RequestId: id-1 again\n\nSTART Re\nSTART\n"
+    content = own + b"START RequestId: id-12 Version: 0\nof another\n"
+    file = published(logs)
+    part = logs.part(NAME, "id-1", is_reused=False)
+    got = b""
+    for begin in range(0, len(content), size):
+        file.write(content[begin : begin + size])
+        got += b"".join(pieces(part))
+    assert got == own
+    assert part.is_over
+    file.close()
+
+
+@pytest.mark.parametrize("shift", range(-40, 5))
+def test_a_start_line_across_two_blocks_ends_the_part(logs, tmp_path, shift):
+    start = b"START RequestId: id-1 Version: 0\n"
+    own = start + b"x" * (BLOCK + shift - len(start) - 1) + b"\n"
+    (tmp_path / f"{NAME}.log").write_bytes(own + b"START RequestId: id-2 Version: 0\nof another\n")
+    assert logs.read_part(NAME, "id-1") == own
+
+
+def test_a_line_that_only_begins_like_a_start_line_is_kept_when_the_file_ends(logs):
+    for ending in (b"START", b"START RequestId: ", b"START RequestId: id-1"):
+        name = f"{NAME}-{len(ending)}"
+        file = published(logs, name)
+        file.write(b"START RequestId: id-1 Version: 0\n" + ending)
+        part = logs.part(name, "id-1", is_reused=False)
+        assert b"".join(pieces(part)) == b"START RequestId: id-1 Version: 0\n"
+        assert b"".join(pieces(part, is_all=True)) == ending
+        file.close()
+
+
+def test_only_the_last_lines_and_what_comes_then(logs):
+    file = published(logs)
+    file.write(b"1\n2\n3\n4")
+    part = logs.part(NAME, "id-1", is_reused=False)
+    part.skip_to_tail(2)
+    assert pieces(part) == [b"3\n4"]
+    file.write(b"\n5\n")
+    assert pieces(part) == [b"\n5\n"]
+    file.close()
+
+
+def test_there_is_nothing_to_read_of_what_never_ran(logs):
     with pytest.raises(NotFound):
-        next(logs.follow(NAME))
+        logs.part(NAME, "id-1", is_reused=False).read()
+    with pytest.raises(NotFound):
+        logs.part(NAME, "id-1", is_reused=True, offset=5).read()
+
+
+def test_waiting_ends_when_something_is_added(logs):
+    file = published(logs)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(logs.wait_beyond, NAME, 0, 20)
+        time.sleep(0.05)
+        assert not waiting.done()
+        file.write(b"x")
+        waiting.result(5)
+        waiting = pool.submit(logs.wait_beyond, NAME, 1, 20)
+        file.close()
+        waiting.result(5)
+
+
+def test_waiting_for_a_file_that_nobody_writes_takes_the_time_given(logs):
+    written(logs, b"x")
+    begun = time.monotonic()
+    logs.wait_beyond(NAME, 0, 0.05)
+    logs.wait_beyond("other", 0, 0.05)
+    assert time.monotonic() - begun >= 0.1
 
 
 # --- after a crash ----------------------------------------------------------------------------------------------------

@@ -440,7 +440,9 @@ class TestReuse:
             records.append(runner.invoke("say", word=word))
             wait_until(lambda: runner.pool.statistics("say").ready == 1)
         for record, word in zip(records, ("one", "two"), strict=True):
-            part = runner.logs.read_part(record.container_name, record.id).decode().splitlines()
+            is_reused = record.start is Start.REUSED
+            content = runner.logs.read_part(record.container_name, record.id, is_reused=is_reused)
+            part = content.decode().splitlines()
             assert part[0] == f"START RequestId: {record.id} Version: {record.source_hash[:12]}"
             assert part[1:3] == [word, f"END RequestId: {record.id}"]
             assert part[3].startswith(f"REPORT RequestId: {record.id}\t")

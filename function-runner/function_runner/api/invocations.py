@@ -1,4 +1,4 @@
-"""``/invocations``: the history, each record, and its log."""
+"""``/invocations``: the history, each record, and its log, which can be followed live."""
 
 import re
 
@@ -6,6 +6,8 @@ from flask import Response, request
 
 from function_runner import errors
 from function_runner.api import outcome
+from function_runner.api.event_stream import CONTENT_TYPE as EVENT_STREAM
+from function_runner.api.event_stream import as_event_stream
 from function_runner.api.invoke import caller
 from function_runner.api.preferences import preferences
 from function_runner.api.route import Route, as_response
@@ -19,9 +21,11 @@ from function_runner.api.schemas import (
 )
 from function_runner.api.services import Services
 from function_runner.api.text import as_text
-from function_runner.invocation import Invocation, Mode, Status
+from function_runner.followers import Position, with_progress
+from function_runner.invocation import Invocation, Mode, Start, Status
 from function_runner.store import digest
 
+TEXT = "text/plain"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -53,12 +57,23 @@ def routes() -> list[Route]:
             "/invocations/{invocation_id}/logs",
             logs,
             summary="The log of an invocation",
-            description="What the function printed, between the lines START, END and REPORT.",
+            description=(
+                "What the function printed, between the lines START, END and REPORT. With `Accept: text/event-stream` "
+                "it is followed live, from before there is a container until the log is closed: events `status`, "
+                "`progress`, `log` and at last `end`, each with an `id` to go on from after a lost connection."
+            ),
             tag="Invocations",
             query=LogsQuery,
-            answer="text/plain",
+            answer=TEXT,
+            also_as=(EVENT_STREAM,),
             headers=("X-Invocation-Id",),
-            problems=(errors.InvocationNotFound, errors.NotFound, errors.StoreUnavailable),
+            problems=(
+                errors.InvocationNotFound,
+                errors.NotFound,
+                errors.StoreUnavailable,
+                errors.TooManyFollowers,
+                errors.Draining,
+            ),
         ),
         Route(
             "POST",
@@ -114,18 +129,39 @@ def show(services: Services, *, invocation_id: str) -> Record:
 
 
 def logs(services: Services, *, invocation_id: str, query: LogsQuery) -> Response:
-    """The log of an invocation, or its last lines."""
+    """The log of an invocation, or its last lines; as it is, or live."""
     invocation = _find(services, invocation_id)
+    if request.accept_mimetypes.best_match([TEXT, EVENT_STREAM]) == EVENT_STREAM:
+        response = _follow(services, invocation, query)
+    else:
+        response = _read(services, invocation, query)
+    response.headers["X-Invocation-Id"] = invocation.id
+    return response
+
+
+def _follow(services: Services, invocation: Invocation, query: LogsQuery) -> Response:
+    # The header is the newer one: a browser that connects again sends it with the address as it was.
+    last_seen = request.headers.get("Last-Event-ID") or query.last_event_id
+    after = Position.parse(last_seen) if last_seen else None
+    return as_event_stream(services.followers.follow(invocation, after=after, tail_lines=query.tail))
+
+
+def _read(services: Services, invocation: Invocation, query: LogsQuery) -> Response:
+    if query.last_event_id is not None:
+        raise errors.InvalidRequest(
+            "last_event_id is for following the log: ask with Accept: text/event-stream.",
+            errors=[errors.FieldError("/last_event_id", "needs Accept: text/event-stream")],
+        )
     if invocation.container_name is None:
         raise errors.NotFound(
             f"The invocation is {invocation.status} and has no log: no container was chosen for it.",
             invocation_id=invocation.id,
             function=invocation.function,
         )
-    content = services.logs.read_part(invocation.container_name, invocation.id, tail_lines=query.tail)
-    response = as_text(content)
-    response.headers["X-Invocation-Id"] = invocation.id
-    return response
+    is_reused = invocation.start is Start.REUSED
+    return as_text(
+        services.logs.read_part(invocation.container_name, invocation.id, is_reused=is_reused, tail_lines=query.tail)
+    )
 
 
 def cancel(services: Services, *, invocation_id: str) -> Record:
@@ -164,7 +200,7 @@ def _are_equal(one: Invocation, other: Invocation) -> bool | None:
 
 
 def _record(services: Services, invocation: Invocation) -> Record:
-    return Record.of(invocation, _position(services, invocation))
+    return Record.of(with_progress(invocation, services.pool), _position(services, invocation))
 
 
 def _position(services: Services, invocation: Invocation) -> int | None:

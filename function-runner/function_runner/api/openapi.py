@@ -178,6 +178,8 @@ def _without_null(declared: dict[str, Any], definitions: dict[str, Any]) -> dict
 
 def _responses(route: Route) -> dict[str, Any]:
     content = _content(route.answer)
+    for media_type in route.also_as:
+        content |= _content(media_type)
     responses: dict[str, Any] = {}
     for status in (200, *route.also):
         response: dict[str, Any] = {"description": route.summary if status == 200 else "Not now.", "content": content}

@@ -33,6 +33,7 @@ class Route:
     description: str = ""
     headers: tuple[str, ...] = ()  # names of the answer's headers worth describing
     also: tuple[int, ...] = ()  # further statuses with the same answer
+    also_as: tuple[str, ...] = ()  # further media types of the answer, for who asks for them with Accept
     accepted: type[Answer] | None = None  # the answer with status 202, for what goes on after it
     request_headers: tuple[str, ...] = ()  # names of headers that are understood
     body_is_optional: bool = False

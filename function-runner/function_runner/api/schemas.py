@@ -24,7 +24,8 @@ from function_runner.invocation import Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
 
 
-def _as_text(moment: datetime) -> str:
+def moment_as_text(moment: datetime) -> str:
+    """A moment as all answers write it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
@@ -44,7 +45,7 @@ def _finite_or_none(number: object) -> object:
 
 Moment = Annotated[
     datetime,
-    PlainSerializer(_as_text, return_type=str),
+    PlainSerializer(moment_as_text, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:34:56.789Z"]}),
 ]
 _InDigits = BeforeValidator(_as_number)
@@ -227,6 +228,17 @@ class MlflowReference(Answer):
     model_uri: str | None = None
 
 
+class ProgressAnswer(Answer):
+    """How far a function is, as it said itself."""
+
+    done: int | float
+    total: int | float | None
+    """Null: it did not say."""
+    message: str | None
+    at: Moment
+    """When it said so."""
+
+
 class Record(InvocationAnswer):
     """Everything that is known of an invocation."""
 
@@ -261,6 +273,8 @@ class Record(InvocationAnswer):
     """Over every file of the function's folder at that time."""
     log_state: LogState | None
     mlflow: MlflowReference | None
+    progress: ProgressAnswer | None
+    """Null when the function says nothing of it."""
     queue_position: int | None
     """From 1, while it waits."""
 
@@ -292,6 +306,7 @@ class Record(InvocationAnswer):
             source_hash=invocation.source_hash,
             log_state=invocation.log_state,
             mlflow=MlflowReference.model_validate(mlflow) if mlflow else None,
+            progress=ProgressAnswer.model_validate(invocation.progress) if invocation.progress else None,
             queue_position=queue_position,
         )
 
@@ -349,7 +364,9 @@ class LogsQuery(Query):
     """How much of the log."""
 
     tail: Annotated[int, Field(ge=1, le=100_000), _InDigits] | None = None
-    """Only this many lines from the end."""
+    """Only this many lines from the end; when it is followed, from the end as it is now."""
+    last_event_id: Annotated[str, Field(min_length=1, max_length=40)] | None = None
+    """Follow on from there: the id of the last event that came. The header `Last-Event-ID` says the same and wins."""
 
 
 # --- functions --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerEngine
+from function_runner.followers import Followers
 from function_runner.images import Images
 from function_runner.invoker import Invoker
 from function_runner.logs import LogStore
@@ -29,4 +30,5 @@ class Services:
     pool: Pool
     engine: ContainerEngine
     invoker: Invoker
+    followers: Followers
     started_at: datetime
