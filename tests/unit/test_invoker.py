@@ -611,3 +611,73 @@ def test_a_served_container_is_left_waiting_until_it_is_ended(runner):
     record = runner.settled(runner.invoke("echo").id)
     assert len(runner.log(record).splitlines()) == 4
     assert record.exit_code is None
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------
+
+STEPS = """
+import json, time
+def handler(event, context):
+    for done in range(1, 4):
+        print(json.dumps({"progress": {"done": done, "total": 3, "message": f"step {done}"}}))
+    time.sleep(event.get("seconds", 0))
+"""
+
+
+def test_what_a_function_says_of_its_progress_is_recorded(runner):
+    runner.add("steps", STEPS)
+    record = runner.settled(runner.invoke("steps").id)
+    assert (record.progress.done, record.progress.total, record.progress.message) == (3, 3, "step 3")
+    assert record.started_at <= record.progress.at <= record.finished_at
+    assert runner.log(record).count('{"progress": ') == 3
+
+
+def test_progress_is_known_while_it_runs(runner):
+    runner.add("steps", STEPS)
+    thread, _ = in_background(runner, "steps", seconds=1)
+    record = running(runner, "steps")
+    wait_until(lambda: (runner.pool.progress(record.id)[1] or record.progress) is not None)
+    assert runner.pool.progress(record.id)[1].done == 3
+    assert wait_until(lambda: runner.store.get(record.id).progress).done >= 1  # and reaches the disk soon
+    thread.join()
+    assert runner.settled(record.id).progress.done == 3
+    assert runner.pool.progress(record.id) == (False, None)
+
+
+def test_no_progress_is_none(runner):
+    runner.add("echo", ECHO)
+    assert runner.settled(runner.invoke("echo").id).progress is None
+
+
+def test_progress_before_the_invocation_is_nobodys(runner):
+    runner.add("early", 'print(\'{"progress": {"done": 1}}\')\ndef handler(event, context):\n    return 1\n')
+    assert runner.settled(runner.invoke("early").id).progress is None
+
+
+def test_progress_in_a_reused_container_is_of_the_one_that_runs(runner):
+    runner.add(
+        "some",
+        "def handler(event, context):\n    if event.get('says'):\n        print('{\"progress\": {\"done\": 1}}')\n",
+        "invocations_per_container: 3\nwarm: 1\n",
+    )
+    wait_until(lambda: runner.pool.statistics("some").ready == 1)
+    records = []
+    for says in (True, False, True):
+        records.append(runner.invoke("some", says=says))
+        wait_until(lambda: runner.pool.statistics("some").ready == 1)
+    assert len({record.container_name for record in records}) == 1
+    wait_until(lambda: all(runner.store.get(record.id).log_state == LogState.COMPLETE for record in records))
+    assert [runner.store.get(record.id).progress is not None for record in records] == [True, False, True]
+
+
+def test_many_lines_of_progress_are_few_writes(runner, monkeypatch):
+    noted = []
+    real = runner.store.note_facts
+    monkeypatch.setattr(runner.store, "note_facts", lambda *ids, **facts: (noted.append(facts), real(*ids, **facts))[1])
+    runner.add(
+        "busy",
+        'def handler(event, context):\n    for n in range(2000):\n        print(\'{"progress": {"done": %d}}\' % n)\n',
+    )
+    record = runner.settled(runner.invoke("busy").id)
+    assert record.progress.done == 1999
+    assert len([facts for facts in noted if facts.get("progress")]) <= 4
