@@ -23,6 +23,9 @@ from function_runner.store import Store
 
 LOOK_SECONDS = 0.5
 GATHER_SECONDS = 0.1
+# Between two pieces of a long log, for each who follows: all together read 60 MB a second at most, which leaves the
+# interpreter to others for most of the time.
+BREATH_SECONDS = 0.001
 KEEP_ALIVE_SECONDS = 15.0  # of silence; also how soon a client that hung up is noticed
 # How long after an invocation's end its log may take to be closed. Then what there is has been sent.
 SETTLE_SECONDS = 30.0
@@ -111,9 +114,19 @@ class Followers:
         """True once `close` was called."""
         return self._closed.is_set()
 
+    @property
+    def count(self) -> int:
+        """How many follow right now."""
+        with self._lock:
+            return sum(shared.followers for shared in self._records.values())
+
     def pause(self, seconds: float) -> None:
         """Do nothing for so long, or until `close`."""
         self._closed.wait(seconds)
+
+    def breathe(self) -> None:
+        """Let the others have their turn."""
+        self.pause(self.count * BREATH_SECONDS)
 
     def look_at(self, shared: "_SharedRecord", *, within: float) -> Invocation | None:
         """The record as it was at most ``within`` seconds ago, or None when it has been removed."""
@@ -269,6 +282,7 @@ class Follower:
                 yield Event("log", self._position, {"text": text})
             if not piece:
                 return
+            self._followers.breathe()
 
     def _is_settled(self, invocation: Invocation) -> bool:
         """Nothing more will come: the invocation has ended and its log is closed, or takes too long to be."""

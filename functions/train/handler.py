@@ -20,10 +20,15 @@ from search import SearchResult, Trial, check_folds, planned_trials, search  # n
 gc.freeze()
 gc.enable()
 
+STEPS = 5  # beside the trials of a search: loading, fitting, evaluating, logging, registering
+
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Train once. Raises InvalidParameters, or DependencyUnavailable when MLflow cannot be reached."""
     parameters = Parameters.from_event(event)
+    trials = planned_trials(parameters) if parameters.tune else 0
+    total = STEPS + trials
+    _say_progress(0, total, "loading Iris")
     split = split_iris(parameters.test_size, parameters.random_state)
     if parameters.tune:
         check_folds(parameters, split)
@@ -31,17 +36,23 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     with tracking.recorded_run(parameters, context.aws_request_id) as run:
         started = time.perf_counter()
-        found = _search(parameters, split) if parameters.tune else None
+        found = _search(parameters, split, trials, total) if parameters.tune else None
         chosen = parameters.with_forest(found.best_parameters) if found else parameters
+        _say_progress(trials + 1, total, f"fitting {chosen.n_estimators} trees")
         forest = RandomForestClassifier(**chosen.forest).fit(split.train, split.train_labels)
         training_time = round(time.perf_counter() - started, 3)
         print(f"Trained {chosen.n_estimators} trees in {training_time} s", flush=True)
 
+        _say_progress(trials + 2, total, "evaluating")
         evaluation = evaluate(forest, split)
         print("Measured:", ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()), flush=True)
         twin = make_twin(forest, split)
-        version, uri = tracking.record_model(forest, twin, split, evaluation, training_time, parameters.model_name)
+        _say_progress(trials + 3, total, "logging to MLflow")
+        logged = tracking.record_model(forest, twin, split, evaluation, training_time)
+        _say_progress(trials + 4, total, f"registering {parameters.model_name}")
+        version, uri = tracking.register(logged, parameters.model_name)
         print(f"Registered {uri}", flush=True)
+    _say_progress(total, total, f"registered {parameters.model_name} version {version}")
 
     result = evaluation.metrics | {
         "training_time_seconds": training_time,
@@ -61,15 +72,21 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return result
 
 
-def _search(parameters: Parameters, split: Split) -> SearchResult:
-    total = planned_trials(parameters)
+def _search(parameters: Parameters, split: Split, trials: int, total: int) -> SearchResult:
+    _say_progress(1, total, f"trying {trials} combinations")
 
     def report(trial: Trial) -> None:
-        message = f"trial {trial.number}: {parameters.scoring} {trial.score:.4f} with {json.dumps(trial.parameters)}"
-        print(json.dumps({"progress": {"done": trial.number, "total": total, "message": message}}), flush=True)
+        score = f"{parameters.scoring} {trial.score:.4f}"
+        print(f"Trial {trial.number}: {score} with {json.dumps(trial.parameters)}", flush=True)
+        _say_progress(1 + trial.number, total, f"trial {trial.number} of {trials}: {score}")
         tracking.record_trial(trial)
 
     found = search(parameters, split, report)
     tracking.record_search(found)
     print(f"Best of {found.n_trials} trials: {parameters.scoring} {found.best_score:.4f}", flush=True)
     return found
+
+
+def _say_progress(done: int, total: int, message: str) -> None:
+    """One line that becomes the invocation's `progress`; see docs/functions.md."""
+    print(json.dumps({"progress": {"done": done, "total": total, "message": message}}), flush=True)

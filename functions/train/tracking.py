@@ -96,9 +96,8 @@ def record_model(
     split: Split,
     evaluation: Evaluation,
     training_time: float,
-    model_name: str,
-) -> tuple[str, str]:
-    """Log everything about the trained forest and, as the last step, register it: return its version and its URI."""
+) -> ModelInfo:
+    """Log everything about the trained forest: return the model, which `register` makes known."""
     logged = _log_model(forest, twin, split, evaluation)
     datasets = [
         mlflow.data.from_pandas(rows.assign(**{dataset.TARGET: labels}), name=dataset.NAME, targets=dataset.TARGET)
@@ -109,7 +108,11 @@ def record_model(
         evaluation.metrics | {"training_time_seconds": training_time}, model_id=logged.model_id, dataset=datasets[1]
     )
     _log_files(split, evaluation)
+    return logged
 
+
+def register(logged: ModelInfo, model_name: str) -> tuple[str, str]:
+    """The last step, when nothing can fail any more: return the version and its URI."""
     registered = mlflow.register_model(logged.model_uri, model_name, await_registration_for=30)
     return str(registered.version), f"models:/{model_name}/{registered.version}"
 

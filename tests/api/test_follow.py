@@ -156,6 +156,16 @@ class TestLimit:
         problem(client.get(f"/invocations/{running.id}/logs", headers=STREAM), 503, "draining")
 
 
+def test_a_client_that_hung_up_gives_its_place_back(server, services, monkeypatch):
+    monkeypatch.setattr("function_runner.followers.KEEP_ALIVE_SECONDS", 0.1)
+    record = finished(status=Status.RUNNING, log_state=LogState.OPEN, finished_at=None)
+    services.store.records[record.id] = record
+    with requests.get(f"{server}/invocations/{record.id}/logs", headers=STREAM, stream=True, timeout=20) as response:
+        assert next(response.iter_lines(chunk_size=1)).startswith(b"retry:")
+        assert services.followers.count == 1
+    wait_until(lambda: services.followers.count == 0)
+
+
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *arguments):
         pass
@@ -185,4 +195,4 @@ def test_what_is_printed_arrives_while_it_runs(server, services):
         file.close()
         services.store.records[record.id] = replace(record, status=Status.SUCCEEDED, log_state=LogState.COMPLETE)
         assert [json.loads(line[6:]) for line in lines][-1] == {"status": "succeeded", "log_state": "complete"}
-    wait_until(lambda: not services.followers._records)
+    wait_until(lambda: services.followers.count == 0)

@@ -14,6 +14,7 @@ from function_runner.invocation import (
     HandOver,
     Invocation,
     LogState,
+    Progress,
     Start,
     Status,
     Timings,
@@ -273,6 +274,26 @@ def test_facts_can_be_added_after_the_end(record):
     invocation = record.get(invocation_id)
     assert (invocation.exit_code, invocation.oom_killed) == (137, True)
     assert (invocation.log_state, invocation.log_bytes) == (LogState.TRUNCATED, 0)
+
+
+@pytest.mark.parametrize("soon", [False, True])
+def test_progress_is_kept_as_it_was_said(record, soon):
+    invocation_id = record.start()
+    record.mark_running(invocation_id)
+    for progress in (Progress(1, 3, "one", utc_now()), Progress(2.5, None, None, utc_now())):
+        record.store.note_facts(invocation_id, progress=progress, soon=soon)
+        wait_until(lambda progress=progress: record.get(invocation_id).progress == progress)
+    assert record.store.search()[0][0].progress == progress
+    record.finish(invocation_id)
+    assert record.get(invocation_id).progress == progress
+
+
+def test_progress_of_an_earlier_attempt_is_not_that_of_this_one(record):
+    invocation_id = record.start()
+    record.store.note_facts(invocation_id, progress=Progress(1, 3, None, utc_now()))
+    assert record.get(invocation_id).progress is None
+    record.mark_running(invocation_id)
+    assert record.get(invocation_id).progress is None
 
 
 def test_facts_of_a_loser_are_not_kept(record):
