@@ -90,13 +90,6 @@ export const api = {
     return get(`/invocations/${encodeURIComponent(id)}`, signal);
   },
 
-  /** The last lines of an invocation's log. */
-  async log(id, lines, signal) {
-    const response = await send(`/invocations/${encodeURIComponent(id)}/logs?tail=${lines}`, { signal });
-    if (!response.ok) throw problemOf(response, await json(response));
-    return response.text();
-  },
-
   async models(signal) {
     return (await get(`/models?limit=${MOST_MODELS}`, signal)).models;
   },
@@ -113,6 +106,8 @@ export const address = {
   function: (name) => `#/functions/${encodeURIComponent(name)}`,
   invocation: (id) => `#/invocations/${encodeURIComponent(id)}`,
   log: (id) => `/invocations/${encodeURIComponent(id)}/logs`,
+  /** For EventSource: the log as it is written, from its last lines or from the last event that came. */
+  live: (id, lines, lastId) => `${address.log(id)}?${new URLSearchParams(lastId === null ? { tail: lines } : { last_event_id: lastId })}`,
   buildLog: (name) => `/functions/${encodeURIComponent(name)}/build/log`,
   run: (experimentId, runId) => `/mlflow/#/experiments/${encodeURIComponent(experimentId)}/runs/${encodeURIComponent(runId)}`,
   modelVersion: (name, version) => `/mlflow/#/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`,

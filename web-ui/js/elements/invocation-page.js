@@ -8,11 +8,14 @@ import "./busy-clock.js";
 import "./invocation-facts.js";
 import "./log-pane.js";
 import "./problem-alert.js";
+import "./progress-bar.js";
 import "./raw-json.js";
 import "./result-view.js";
 import "./status-badge.js";
 
 const STOPPED = 3_600_000;
+// The log is followed live and tells when there is something to read; this is for the case that it cannot be.
+const UNSETTLED_PACE = 4000;
 const UNDER_WAY = { queued: "In the queue", starting: "Its container is starting", running: "Running" };
 
 /** One invocation from its record: how it ended, what went in and out, how long it took, and what it printed. */
@@ -24,7 +27,7 @@ class InvocationPage extends AppElement {
   #since = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => (this.#isSettled() ? STOPPED : 1500), signal);
+    this.#look = poll((attempt) => this.#read(attempt), () => (this.#isSettled() ? STOPPED : UNSETTLED_PACE), signal);
     document.addEventListener("runner:back", () => this.#look(), { signal });
   }
 
@@ -85,7 +88,13 @@ class InvocationPage extends AppElement {
           <raw-json .value=${record} .heading=${"Whole record as JSON"}></raw-json>
         </section>
       </div>
-      <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status} .container=${record.container_name}></log-pane>`;
+      <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status} .container=${record.container_name}
+        @invocation:moved=${() => this.#look()} @invocation:progress=${(event) => this.#progressed(event.detail)}></log-pane>`;
+  }
+
+  #progressed(progress) {
+    this.#record = { ...this.#record, progress };
+    this.update();
   }
 
   /** On the clock of this page; kept, because it is not to wander while it is shown. */
@@ -99,6 +108,7 @@ class InvocationPage extends AppElement {
         <span class="spinner large" aria-hidden="true"></span>
         <p class="lead">${UNDER_WAY[record.status]}${record.queue_position ? `, place ${record.queue_position}` : nothing}</p>
         <p><busy-clock .since=${this.#receivedAt(record)}></busy-clock></p>
+        <progress-bar .progress=${record.progress}></progress-bar>
         <p class="quiet">The result appears here when it is there.</p>
       </div>`;
     }

@@ -1,64 +1,71 @@
-import { address, api } from "../api.js";
+import { address } from "../api.js";
 import { AppElement, define } from "../element.js";
-import { isFinal, logText } from "../format.js";
-import { poll } from "../poll.js";
+import { isFinal, lastLines, logText } from "../format.js";
+import { follow } from "../live.js";
 import { html, nothing } from "../vendor.js";
 import "./copy-button.js";
 
 const LINES = 2000;
-const STOPPED = 3_600_000;
 
 /**
- * The last lines of an invocation's log, as text. Reads it while the invocation runs, and when it has ended until nothing comes any
- * more: its last lines are written after the answer. Without a container there is nothing to read.
+ * The last lines of an invocation's log, as text, followed live until it is closed. Tells the elements above what it hears of the
+ * invocation on the way: "invocation:moved" when its status changed or its end is known, "invocation:progress".
  */
 class LogPane extends AppElement {
   static inputs = ["invocationId", "status", "container"];
   #text = null;
-  #problem = null;
   #isOver = false;
-  #look = null;
+  #isTroubled = false;
+  #following = null;
 
-  connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => (this.#isOver ? STOPPED : 2000), signal);
+  connected() {
+    this.#follow();
+  }
+
+  disconnected() {
+    this.#following.abort();
   }
 
   changed(name, _value, before) {
-    if (before === undefined) return;
-    if (name === "invocationId") this.#text = null;
-    this.#look?.();
+    if (name === "invocationId" && before !== undefined && this.isConnected) this.#follow();
   }
 
-  async #read(signal) {
-    const isOver = isFinal(this.status);
-    if (!this.container) {
-      this.#isOver = isOver;
-      return;
-    }
-    try {
-      const text = logText(await api.log(this.invocationId, LINES, signal));
-      this.#problem = null;
-      this.#isOver = isOver && text === this.#text;
-      this.#text = text;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      this.#isOver = isOver && error.status === 404;
-      if (!this.#isOver) throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  #follow() {
+    this.#following?.abort();
+    this.#following = new AbortController();
+    this.#text = null;
+    this.#isOver = false;
+    let status = this.status;
+    const on = {
+      status: (data) => {
+        this.#isTroubled = false;
+        if (data.status !== status) this.tell("invocation:moved");
+        status = data.status;
+        this.update();
+      },
+      progress: (data) => this.tell("invocation:progress", data),
+      log: ({ text }) => {
+        this.#text = lastLines((this.#text ?? "") + text, LINES);
+        this.update();
+      },
+      end: () => {
+        this.#isOver = true;
+        this.tell("invocation:moved");
+        this.update();
+      },
+      trouble: () => {
+        this.#isTroubled = true;
+        this.update();
+      },
+    };
+    follow(this.invocationId, LINES, on, this.#following.signal);
   }
 
   #words() {
-    if (this.#text) return this.#text;
-    const isOver = isFinal(this.status);
-    const isMissing = !this.container || this.#problem?.status === 404;
-    if (this.#text === "" && isOver) return "Nothing was printed.";
-    if (this.#text === "" || (isMissing && !isOver)) return "Nothing has been printed yet.";
-    if (isMissing) return "There is no log for this invocation.";
-    if (this.#problem) return this.#problem.message;
-    return "Loading the log…";
+    if (this.#text) return logText(this.#text);
+    if (this.#isOver) return this.container ? "There is no log for this invocation." : "Nothing was printed: it had no container.";
+    if (this.#isTroubled) return "The log cannot be followed right now; trying again.";
+    return isFinal(this.status) ? "Loading the log…" : "Nothing has been printed yet.";
   }
 
   template() {
@@ -68,7 +75,7 @@ class LogPane extends AppElement {
           <h3>Log</h3>
           <span class="spacer"></span>
           ${this.container ? html`
-            <copy-button .text=${this.#text ?? ""} .name=${"log"}></copy-button>
+            <copy-button .text=${logText(this.#text ?? "")} .name=${"log"}></copy-button>
             <a class="quiet-button" href=${address.log(this.invocationId)} target="_blank" rel="noopener">Whole log</a>` : nothing}
         </header>
         <pre tabindex="0" role="region" aria-label="Log text" data-empty=${this.#text ? "no" : "yes"} .textContent=${this.#words()}></pre>

@@ -1,6 +1,6 @@
 import { address, api } from "../api.js";
 import { AppElement, define } from "../element.js";
-import { duration, isFinal, relativeTime, startKind, time } from "../format.js";
+import { duration, isFinal, percent, relativeTime, startKind, time } from "../format.js";
 import { icons } from "../icons.js";
 import { poll } from "../poll.js";
 import { html, nothing, repeat } from "../vendor.js";
@@ -76,7 +76,7 @@ class RecentInvocations extends AppElement {
         <status-badge .status=${one.status}></status-badge>
         <span class="name">${one.function}</span>
         <time datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time>
-        <span class="numeral">${isOver ? duration(one.timings?.total_ms) : "…"}</span>
+        <span class="numeral">${isOver ? duration(one.timings?.total_ms) : one.progress?.total ? percent(one.progress.done / one.progress.total) : "…"}</span>
         <span class="quiet">${one.queue_position ? `place ${one.queue_position}` : startKind(one.start)}</span>
       </a>
     </li>`;
