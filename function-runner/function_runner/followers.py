@@ -195,7 +195,7 @@ class Follower:
         spoke_at = time.monotonic()
         while True:
             is_last = self._followers.is_closed  # asked before looking: the end may be there now
-            invocation = self._followers.look_at(self._record, within=self._pace)
+            invocation = self._followers.look_at(self._record, within=0 if is_last else self._pace)
             if invocation is None:
                 return
             is_settled = self._is_settled(invocation)  # asked before reading: then the log is complete

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from support.client import Client
+from support.waiting import wait_until
 
 
 def test_a_call_appears_in_the_list(open_function: Callable[[str], Page], run: Callable[[str], None]) -> None:
@@ -71,3 +74,35 @@ def test_an_unknown_one_says_so(page: Page, base_url: str, expected_failures: li
     expected_failures.append("404")
     page.goto(f"{base_url}/#/invocations/00000000-0000-4000-8000-000000000000")
     expect(page.get_by_text("There is no such invocation.")).to_be_visible()
+
+
+def test_a_running_one_shows_its_progress_and_its_log_as_they_come(
+    page: Page, base_url: str, client: Client, drop_function: Callable[[str, str], Path]
+) -> None:
+    handler = drop_function("echo", "walks") / "handler.py"
+    handler.write_text(WALKS)
+    with ThreadPoolExecutor() as calls:
+        calls.submit(client.invoke, "walks", {})
+        found = wait_until(
+            lambda: client.get("/invocations?function=walks").json["invocations"], what="the call is recorded"
+        )
+        page.goto(f"{base_url}/#/invocations/{found[0]['invocation_id']}")
+        log = page.get_by_role("region", name="Log text")
+        expect(log).to_contain_text("step 1 printed", timeout=60_000)
+        expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
+        expect(page.get_by_role("region", name="Result")).to_contain_text(re.compile(r"\d of 4 · walking"))
+        expect(page.get_by_role("region", name="Result")).to_contain_text("arrived")
+        expect(log).to_contain_text("REPORT RequestId:")
+        assert (log.text_content() or "").count("step 1 printed") == 1
+
+
+WALKS = """
+import json, time
+
+def handler(event, context):
+    for done in range(4):
+        print(json.dumps({"progress": {"done": done, "total": 4, "message": "walking"}}), flush=True)
+        print(f"step {done} printed", flush=True)
+        time.sleep(1)
+    return {"said": "arrived"}
+"""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from function_runner.settings import MAX_CALLER_THREADS, Settings
+from function_runner.settings import MAX_CALLER_THREADS, MAX_FOLLOWERS, Settings
 
 COMPOSE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -64,7 +64,7 @@ def test_everything_is_labelled(kind: str) -> None:
 
 
 def test_the_runner_may_have_the_threads_that_its_settings_allow() -> None:
-    assert SERVICES["runner"]["pids_limit"] >= MAX_CALLER_THREADS + 128
+    assert SERVICES["runner"]["pids_limit"] >= MAX_CALLER_THREADS + MAX_FOLLOWERS + 128
 
 
 # Fixed by the stack, not by a setting of that name; the proxies and the hosts are put together from several.

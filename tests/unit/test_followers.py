@@ -312,7 +312,6 @@ def test_closing_does_not_take_away_an_end_that_is_there(house):
     follower = house.follow()
     house.end(house.run())
     house.followers.close()
-    time.sleep(0.06)
     assert kinds(follower.events())[-1] == "end"
 
 
