@@ -25,7 +25,7 @@ class House:
         self.record = finished(
             status=Status.QUEUED, container_name=None, start=None, started_at=None, finished_at=None, log_state=None
         )
-        self.said = (False, None)
+        self.said = None
         self.error = None
         self.reads = 0
         self.followers = Followers(self, self.logs, self, most=3)
@@ -236,11 +236,11 @@ def test_progress_is_told_when_it_changes(house, collect):
     file = house.run()
     events, over = collect(house.follow())
     first = Progress(1, 3, "one", utc_now())
-    house.said = (True, first)
+    house.said = first
     wait_until(lambda: "progress" in kinds(events))
     time.sleep(0.2)
     assert kinds(events).count("progress") == 1
-    house.said = (True, Progress(2, 3, None, utc_now()))
+    house.said = Progress(2, 3, None, utc_now())
     wait_until(lambda: kinds(events).count("progress") == 2)
     house.end(file)
     over.result(10)

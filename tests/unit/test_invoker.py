@@ -636,12 +636,12 @@ def test_progress_is_known_while_it_runs(runner):
     runner.add("steps", STEPS)
     thread, _ = in_background(runner, "steps", seconds=1)
     record = running(runner, "steps")
-    wait_until(lambda: (runner.pool.progress(record.id)[1] or record.progress) is not None)
-    assert runner.pool.progress(record.id)[1].done == 3
+    wait_until(lambda: runner.pool.progress(record.id) is not None)
+    assert runner.pool.progress(record.id).done == 3
     assert wait_until(lambda: runner.store.get(record.id).progress).done >= 1  # and reaches the disk soon
     thread.join()
     assert runner.settled(record.id).progress.done == 3
-    assert runner.pool.progress(record.id) == (False, None)
+    assert runner.pool.progress(record.id) is None
 
 
 def test_no_progress_is_none(runner):
