@@ -11,7 +11,6 @@ import pytest
 import requests
 
 from support.stack import Stack
-from support.waiting import wait_until
 
 HANDLER = """
     import json, time
@@ -61,19 +60,15 @@ def text_of(events: list[Event]) -> str:
 
 
 @pytest.fixture
-def begin(stack, drop, background):
-    """Begin an invocation: the coming answer, and its id, which is known before there is a container."""
+def begin(stack, drop):
+    """Begin an invocation; returns its id, which is known before there is a container."""
     drop("steps", handler=HANDLER, manifest=MANIFEST)
 
     def start(steps, pause, words=1):
-        known = {one["invocation_id"] for one in stack.get("/invocations?function=steps").json["invocations"]}
-        answer = background.submit(stack.invoke, "steps", {"steps": steps, "pause": pause, "words": words})
-
-        def fresh():
-            found = [one["invocation_id"] for one in stack.get("/invocations?function=steps").json["invocations"]]
-            return [one for one in found if one not in known]
-
-        return answer, wait_until(fresh, seconds=10, what="the invocation is recorded")[0]
+        body = {"function": "steps", "parameters": {"steps": steps, "pause": pause, "words": words}}
+        answer = stack.post("/invoke", json=body, headers={"Prefer": "respond-async"})
+        assert answer.status == 202, answer.text
+        return answer.json["invocation_id"]
 
     return start
 
@@ -85,7 +80,7 @@ def log_bytes(stack, invocation_id):
 
 @pytest.mark.timeout(180)
 def test_it_is_followed_from_before_there_is_a_container_until_its_end(stack, begin):
-    answer, invocation_id = begin(steps=5, pause=0.4)
+    invocation_id = begin(steps=5, pause=0.4)
 
     events = list(follow(stack, invocation_id))
 
@@ -96,7 +91,6 @@ def test_it_is_followed_from_before_there_is_a_container_until_its_end(stack, be
     assert "running" in statuses
     assert events[-1].kind == "end"
     assert events[-1].data == {"status": "succeeded", "log_state": "complete"}
-    assert answer.result().json["invocation_id"] == invocation_id
     content = log_bytes(stack, invocation_id)
     assert text_of(events) == content.decode()
     assert events[-1].id == str(len(content))
@@ -115,7 +109,7 @@ def test_it_is_followed_from_before_there_is_a_container_until_its_end(stack, be
 
 
 def test_a_follower_that_lost_its_connection_goes_on_where_it_was(stack, begin):
-    _, invocation_id = begin(steps=5, pause=0.3)
+    invocation_id = begin(steps=5, pause=0.3)
 
     seen = []
     with contextlib.closing(follow(stack, invocation_id)) as stream:
@@ -132,12 +126,12 @@ def test_a_follower_that_lost_its_connection_goes_on_where_it_was(stack, begin):
 
 @pytest.mark.timeout(180)
 def test_a_hundred_followers_get_every_byte(stack, begin):
-    answer, invocation_id = begin(steps=20, pause=0.1, words=100)
+    invocation_id = begin(steps=20, pause=0.1, words=100)
 
     with ThreadPoolExecutor(100) as pool:
         following = [pool.submit(lambda: list(follow(stack, invocation_id))) for _ in range(100)]
         waits = []
-        while not answer.done():
+        while not all(one.done() for one in following):
             waits.append(stack.get("/health").seconds)
             time.sleep(0.05)
         streams = [one.result(60) for one in following]

@@ -425,6 +425,22 @@ class TestAfterACrash:
         log = runner.log(settled)
         assert [log.count(word) for word in ("START", "first", "last", "REPORT")] == [1, 1, 1, 1]
 
+    def test_what_an_adopted_one_says_of_its_progress_counts(self, runner):
+        runner.add(
+            "steps",
+            "import time\ndef handler(event, context):\n    for done in (1, 2):\n"
+            "        print('{\"progress\": {\"done\": ' + str(done) + '}}')\n        time.sleep(1.5)\n",
+        )
+        record = runner.invoker.invoke(Request("steps", {}), patience=0)
+        wait_until(lambda: runner.store.get(record.id).progress)
+        runner = runner.crash()
+        runner.reaper.adopt_running()
+        assert runner.store.get(record.id).progress.done == 1
+        wait_until(lambda: runner.store.get(record.id).progress.done == 2)
+        assert not runner.store.get(record.id).status.is_terminal
+        ended(runner, record.id)
+        assert runner.settled(record.id).progress.done == 2
+
     def test_an_adopted_one_can_be_cancelled(self, runner):
         runner.add("sleep", SLEEP)
         record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
