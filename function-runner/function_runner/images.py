@@ -4,12 +4,13 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from function_runner.catalog import Catalog
+from function_runner.diagnosis import FunctionFacts, attach
 from function_runner.docker_engine import ContainerEngine, Image
 from function_runner.docker_spec import build_spec, image_tag
 from function_runner.errors import BuildFailed, Busy, Draining, ImageGone, RunnerError
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # A failed build is not tried again for this long unless the source changes or somebody asks for a build.
 FAILURE_BACK_OFF_SECONDS = 30.0
 PARALLEL_BUILDS = 2
+DIAGNOSED_CHARACTERS = 100_000  # of a failed build's output: the failing step stands at its end
 BUILD_ASKERS = 16  # who asked for a build itself, not for an invocation, and waits for it
 
 
@@ -34,6 +36,7 @@ class ImageState:
     state: Literal["ready", "not_built", "building", "build_failed"]
     problem: str | None
     image: Image | None
+    diagnosis: Mapping[str, Any] | None = None  # of a build that failed
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Images:
         if building:
             return ImageState("building", None, None)
         if failure is not None:
-            return ImageState("build_failed", failure.error.detail, None)
+            return ImageState("build_failed", failure.error.detail, None, failure.error.members.get("diagnosis"))
         return ImageState("not_built", None, None)
 
     def forget(self, image: Image) -> None:
@@ -152,9 +155,8 @@ class Images:
             return build.result()
         if self._released.done():
             raise Draining(function=function.name)
-        raise BuildFailed(
-            f"The image of function {function.name!r} was not built in time; the build goes on.",
-            function=function.name,
+        raise self._failure(
+            function, f"The image of function {function.name!r} was not built in time; the build goes on."
         )
 
     def _build_once(self, function: Function, tag: str, *, retry: bool) -> Future[Image]:
@@ -204,9 +206,9 @@ class Images:
             result = "succeeded"
         except BuildFailed as error:
             result = "failed"
-            raise BuildFailed(
+            raise self._failure(
+                function,
                 f"The image of function {function.name!r} could not be built. {error.detail}",
-                function=function.name,
                 build_log=f"logs/builds/{function.name}-{function.version}.log",
             ) from error
         except BaseException:
@@ -224,11 +226,17 @@ class Images:
         if not self._is_still(function):
             # Edited while it was being sent: what was built may be half old, half new. Nobody gets it under this name.
             self._engine.remove_image(tag)
-            raise BuildFailed(
-                f"The source of function {function.name!r} changed while it was being built; call it again.",
-                function=function.name,
+            raise self._failure(
+                function, f"The source of function {function.name!r} changed while it was being built; call it again."
             )
         return image
+
+    def _failure(self, function: Function, detail: str, **members: Any) -> BuildFailed:
+        """The error, with the diagnosis by what the build has printed so far."""
+        error = BuildFailed(detail, function=function.name, **members)
+        output = (self._logs.read_build(function.name, function.version) or "")[-DIAGNOSED_CHARACTERS:]
+        attach(error, FunctionFacts.of(function, self._settings), output.splitlines())
+        return error
 
     def _is_still(self, function: Function) -> bool:
         """True when the function's folder holds exactly this source."""

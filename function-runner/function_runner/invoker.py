@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 from function_runner.catalog import Catalog
+from function_runner.diagnosis import FunctionFacts, attach
 from function_runner.errors import (
     AlreadyEnded,
     Busy,
@@ -57,7 +58,7 @@ from function_runner.invocation import (
 )
 from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
-from function_runner.pool import Place, Pool
+from function_runner.pool import DIAGNOSED_LINES, Place, Pool
 from function_runner.retry import next_attempt
 from function_runner.settings import Settings
 from function_runner.store import Repeated, Store, digest
@@ -260,7 +261,9 @@ class Invoker:
     def try_again(self, invocation: Invocation, error: RunnerError) -> bool:
         """Let an invocation whose attempt failed wait for another one. False when there is none for it."""
         due = next_attempt(invocation, error, utc_now(), pause=self._settings.retry_pause)
-        if due is None or not self._store.put_back(invocation.id, not_before=due, error=_error_record(error)):
+        if due is None or not self._store.put_back(
+            invocation.id, not_before=due, error=_error_record(invocation, error)
+        ):
             return False
         self._metrics.retried(invocation.function)
         log.warning(
@@ -307,13 +310,13 @@ class Invoker:
             journey = self._journey_of(invocation_id)
             if journey is not None:
                 self._stop(journey)
-            else:
+            elif (waiting := self._store.get(invocation_id)) is not None:
                 self._store.finish(
                     invocation_id,
                     status=Status.CANCELLED,
                     finished_at=utc_now(),
                     timings=Timings(),
-                    error=_error_record(Cancelled("The invocation was cancelled before it began.")),
+                    error=_error_record(waiting, Cancelled("The invocation was cancelled before it began.")),
                 )
         record = self.wait(invocation_id, CANCEL_SECONDS)
         if record.status.is_terminal and record.status is not Status.CANCELLED:
@@ -516,6 +519,7 @@ class Invoker:
 
     def _record_failure(self, journey: _Journey, error: RunnerError) -> Invocation:
         journey.ended_as = status = _status_of(error)
+        self._diagnose(journey, error)
         try:
             if self.try_again(journey.invocation, error):
                 journey.invocation = replace(journey.invocation, status=Status.QUEUED)
@@ -523,7 +527,7 @@ class Invoker:
             return self._finish(
                 journey,
                 status,
-                error=_error_record(error),
+                error=_error_record(journey.invocation, error),
                 container_name=error.members.get("container_name"),
                 exit_code=error.members.get("exit_code"),
                 oom_killed=True if error.code == "out_of_memory" else None,
@@ -541,7 +545,7 @@ class Invoker:
                     status=_status_of(error),
                     finished_at=utc_now(),
                     timings=Timings(),
-                    error=_error_record(error),
+                    error=_error_record(invocation, error),
                 )
                 self._metrics.invocation_finished(invocation.function, invocation.mode, _status_of(error))
         except StoreUnavailable as unavailable:  # the reaper will find it
@@ -565,6 +569,16 @@ class Invoker:
         environment = journey.place.environment
         if environment is not None:
             environment.kill()
+
+    def _diagnose(self, journey: _Journey, error: RunnerError) -> None:
+        """Attach the diagnosis to the error, unless whoever raised it has done so; the log is read only here."""
+        if "diagnosis" in error.members:
+            return
+        invocation, environment = journey.invocation, journey.place.environment
+        container_name = environment.name if environment is not None else invocation.container_name
+        tail = self._pool.log_tail(container_name, lines=DIAGNOSED_LINES) if container_name is not None else ()
+        facts = FunctionFacts.of(journey.place.function, self._settings, timeout=invocation.timeout_seconds)
+        attach(error, facts, tail)
 
     def _finish(self, journey: _Journey, status: Status, **outcome: Any) -> Invocation:
         """The one terminal transition. Whoever is first wins; the loser gets the winner's record."""
@@ -677,7 +691,7 @@ def _said(status: Status) -> str:
     return {Status.SUCCEEDED: "succeeded", Status.LOST: "was lost", Status.TIMED_OUT: "timed out"}.get(status, "failed")
 
 
-def _error_record(error: RunnerError) -> dict[str, Any]:
+def _error_record(invocation: Invocation, error: RunnerError) -> dict[str, Any]:
     """What the record keeps of an error."""
     function_error = error.members.get("function_error") or {}
     record: dict[str, Any] = {
@@ -689,6 +703,8 @@ def _error_record(error: RunnerError) -> dict[str, Any]:
         record["stack_trace"] = function_error["stack_trace"]
     if error.errors:
         record["errors"] = [{"pointer": entry.pointer, "detail": entry.detail} for entry in error.errors]
+    attach(error, FunctionFacts.of_invocation(invocation))  # where nobody has who knew more
+    record["diagnosis"] = error.members["diagnosis"]
     return record
 
 

@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from queue import Empty, SimpleQueue
@@ -22,6 +22,7 @@ from typing import Any, Literal, Self
 
 from function_runner.catalog import Catalog
 from function_runner.demand import Demand
+from function_runner.diagnosis import FunctionFacts, attach
 from function_runner.docker_engine import ContainerEngine, Image, ImageMissing
 from function_runner.docker_spec import container_spec, new_container_name, new_token
 from function_runner.errors import (
@@ -62,7 +63,8 @@ REUSE_PATIENCE_SECONDS = 0.1
 MAX_READY = 64  # each has a thread that copies its output (see MAX_CALLER_THREADS)
 MAX_BACK_OFF_SECONDS = 300.0
 HEALTHY_SECONDS = 30.0  # an environment that was ready for so long shows that the function can be kept ready
-LOG_TAIL_LINES = 20
+LOG_TAIL_LINES = 20  # shown of a container that failed to start
+DIAGNOSED_LINES = 40
 IMAGE_ATTEMPTS = 3
 
 PoolState = Literal["off", "ok", "broken", "no_memory"]
@@ -81,6 +83,7 @@ class PoolStatistics:
     state: PoolState  # off: none are kept; broken: they fail to start; no_memory: POOL_MEMORY does not allow more
     problem: str | None = None
     log_tail: tuple[str, ...] = ()  # last lines of the log of the one that failed
+    diagnosis: Mapping[str, Any] | None = None  # of its failure
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ class _Trouble:
     failures: int
     problem: str
     log_tail: tuple[str, ...]
+    diagnosis: Mapping[str, Any] | None
     retry_at: float
     log_name: str | None = None  # of the log that is kept until this is over
     had_been_ready: bool = False  # it could be loaded, and ended while it waited
@@ -473,6 +477,7 @@ class Pool:
                 state=state,
                 problem=problem,
                 log_tail=tail,
+                diagnosis=trouble.diagnosis if trouble is not None and state == "broken" else None,
             )
 
     def _warm_of(self, function_name: str) -> int:
@@ -917,6 +922,7 @@ class Pool:
             image = self._images.ensure(function, Deadline.after(self._settings.sync_wait_limit))
         except RunnerError as error:
             problem = error
+            self._diagnose(function, error, ())
             with contextlib.suppress(RunnerError):
                 if not function.is_of_then:
                     self._turn_to_newest(
@@ -1025,14 +1031,15 @@ class Pool:
 
     def _not_made(self, start: _Start, environment: ExecutionEnvironment | None, error: RunnerError) -> None:
         """It did not start. Whoever waits longest learns why; if nobody does, the pool waits before it tries again."""
-        tail = self._log_tail(start.name)
+        tail = self.log_tail(start.name, lines=DIAGNOSED_LINES)
+        self._diagnose(start.function, error, tail)
         with self._lock:
             shelf = self._shelf(start.function)
             self._has_ended(start, shelf)
             waiting = next((place for place in self._queue if place.function.key == start.function.key), None)
             before = shelf.trouble
             if shelf.function.source_hash == start.function.source_hash and not isinstance(error, Draining):
-                self._note_trouble(shelf, error, tail, start.name if waiting is None else None)
+                self._note_trouble(shelf, error, tail[-LOG_TAIL_LINES:], start.name if waiting is None else None)
             if waiting is not None:
                 self._fail(waiting, error.again(), environment)
         if before is not shelf.trouble:
@@ -1057,7 +1064,8 @@ class Pool:
         """Critical section: called with the lock held."""
         failures = shelf.trouble.failures + 1 if shelf.trouble is not None else 1
         retry_at = time.monotonic() + min(MAX_BACK_OFF_SECONDS, 2.0**failures)
-        shelf.trouble = _Trouble(failures, error.detail, tail, retry_at, log_name, had_been_ready)
+        diagnosis = error.members.get("diagnosis")
+        shelf.trouble = _Trouble(failures, error.detail, tail, diagnosis, retry_at, log_name, had_been_ready)
 
     def _image_is_gone(self, start: _Start, environment: ExecutionEnvironment | None) -> None:
         """Removed by hand since we saw it: look again, which builds it."""
@@ -1085,9 +1093,14 @@ class Pool:
         if self._starts.pop(start.name, None) is not None:
             shelf.starting -= 1
 
-    def _log_tail(self, container_name: str) -> tuple[str, ...]:
+    def _diagnose(self, function: Function, error: RunnerError, output: tuple[str, ...]) -> None:
+        """Attach the diagnosis of what kept an environment from being used. Builds bring their own."""
+        attach(error, FunctionFacts.of(function, self._settings), output)
+
+    def log_tail(self, container_name: str, *, lines: int) -> tuple[str, ...]:
+        """The last lines of a container's log, whether it has an invocation or not; none where it cannot be read."""
         try:
-            content = self._logs.read(container_name, tail_lines=LOG_TAIL_LINES, max_bytes=LOG_TAIL_LINES * 200)
+            content = self._logs.read(container_name, tail_lines=lines, max_bytes=lines * 200)
         except RunnerError:
             return ()
         return tuple(content.decode("utf-8", "replace").splitlines())
@@ -1108,6 +1121,7 @@ class Pool:
             else:
                 shelf.ready.remove(environment)
                 error = Killed(f"Container {environment.name} ended while it was waiting.")
+                self._diagnose(environment.function, error, ())
                 self._note_trouble(shelf, error, (), had_been_ready=True)
         self._retire(environment, reason)
 

@@ -11,6 +11,7 @@ and never prunes.
 import logging
 import threading
 
+from function_runner.diagnosis import FunctionFacts, attach, diagnose
 from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image
 from function_runner.docker_spec import LABEL_RUNTIME, token_of
 from function_runner.errors import Draining, Expired, Lost, OutOfMemory, RunnerError
@@ -18,7 +19,7 @@ from function_runner.execution_environment import ExecutionEnvironment
 from function_runner.invocation import Invocation, LogState, Mode, Status, Timings, utc_now
 from function_runner.invoker import Invoker
 from function_runner.logs import LogStore, missing_output
-from function_runner.pool import Pool
+from function_runner.pool import DIAGNOSED_LINES, Pool
 from function_runner.store import Store
 
 log = logging.getLogger(__name__)
@@ -104,12 +105,13 @@ class Reaper:
             reason = invocation.error or {}
             if reason.get("message"):
                 message += f" Its last attempt failed: {reason['message']}"
+            diagnosis = diagnose(Expired(message), FunctionFacts.of_invocation(invocation)).as_dict()
             self._store.finish(
                 invocation.id,
                 status=Status.FAILED,
                 finished_at=utc_now(),
                 timings=Timings(),
-                error={"code": Expired.code, "type": Expired.title, "message": message},
+                error={"code": Expired.code, "type": Expired.title, "message": message, "diagnosis": diagnosis},
             )
         self._store.forget_keys()
 
@@ -219,6 +221,8 @@ class Reaper:
         else:
             status = Status.LOST
             error = Lost("The function runner stopped while this invocation was running; its outcome is not known.")
+        tail = output.decode("utf-8", "replace").splitlines()[-DIAGNOSED_LINES:]
+        attach(error, FunctionFacts.of_invocation(invocation), tail)
         log_state = LogState.MISSING
         if invocation.container_name:
             log_state = self._logs.recover(invocation.container_name, output, f"[{error.detail}]")
@@ -236,6 +240,7 @@ class Reaper:
                 "code": "cancelled" if status is Status.CANCELLED else error.code,
                 "type": "Platform" if status is Status.CANCELLED else error.title,
                 "message": error.detail,
+                "diagnosis": error.members["diagnosis"],
             },
             exit_code=state.exit_code if state else None,
             oom_killed=state.oom_killed if state else None,

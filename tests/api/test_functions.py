@@ -1,16 +1,20 @@
 """``/functions``: the catalog, images, and building them."""
 
+from dataclasses import replace
+
 import pytest
 
 from function_runner.errors import BuildFailed, EngineUnavailable
 from function_runner.images import ImageState
 from support.api import IMAGE, add_function, remove_function
 
+DIAGNOSIS = {"kind": "build_step", "cause": "A step failed.", "next_step": "Correct it.", "evidence": ["Step 1/1"]}
 ECHO = {
     "name": "echo",
     "description": "Returns what it gets.",
     "state": "ready",
     "problem": None,
+    "diagnosis": None,
     "image": {
         "tag": "smlops/function-echo:0123456789ab",
         "id": "sha256:1",
@@ -38,6 +42,7 @@ ECHO = {
         "state": "ok",
         "problem": None,
         "log_tail": [],
+        "diagnosis": None,
     },
     "examples": [{"name": "Hello", "parameters": {"word": "it's hello"}}],
 }
@@ -107,13 +112,19 @@ class TestOne:
         [
             ImageState("not_built", None, None),
             ImageState("building", None, None),
-            ImageState("build_failed", "exit code 1", None),
+            ImageState("build_failed", "exit code 1", None, DIAGNOSIS),
         ],
     )
     def test_the_state_of_its_image_is_told(self, client, services, state):
         services.images.current = state
         answer = client.get("/functions/echo").get_json()
         assert (answer["state"], answer["problem"], answer["image"]) == (state.state, state.problem, None)
+        assert answer["diagnosis"] == state.diagnosis
+
+    def test_why_its_containers_do_not_start_is_told(self, client, services, monkeypatch):
+        broken = replace(services.pool.statistics("echo"), state="broken", problem="exit code 1", diagnosis=DIAGNOSIS)
+        monkeypatch.setattr(services.pool, "statistics", lambda name: broken)
+        assert client.get("/functions/echo").get_json()["pool"]["diagnosis"] == DIAGNOSIS
 
     @pytest.mark.parametrize("name", ["nothing", "..", "Echo", "echo%20", "x" * 5000, "%00", "%ff", "echo%0a", "a%5cb"])
     @pytest.mark.parametrize("suffix", ["", "/build/log"])
@@ -139,8 +150,11 @@ class TestBuild:
         assert client.post("/functions/echo/build").get_json()["log"] == ""
 
     def test_a_failure_is_told(self, client, services, problem):
-        services.images.error = BuildFailed("exit code 1", function="echo", log_file="logs/builds/echo-1.log")
+        services.images.error = BuildFailed(
+            "exit code 1", function="echo", log_file="logs/builds/echo-1.log", diagnosis=DIAGNOSIS
+        )
         document = problem(client.post("/functions/echo/build"), 500, "build_failed")
+        assert document["diagnosis"] == DIAGNOSIS
         assert document["log_file"] == "logs/builds/echo-1.log"
 
     def test_without_an_engine_it_cannot_be_built(self, client, services, problem):

@@ -102,8 +102,14 @@ class TestRecord:
         facts = {"exit_code": 1, "oom_killed": False, "max_memory_mb": 12.5, "log_state": LogState.COMPLETE}
         record = add(services, status=Status.FAILED, error=error, result=None, **facts)
         answer = client.get(f"/invocations/{record.id}").get_json()
-        assert answer["error"] == {**error, "stack_trace": None}
+        assert answer["error"] == {**error, "stack_trace": None, "diagnosis": None}
         assert {name: answer[name] for name in facts} == facts
+
+    def test_a_failure_shows_its_diagnosis(self, client, services):
+        diagnosis = {"kind": "missing_module", "cause": "No pandas.", "next_step": "Add it.", "evidence": ["a", "b"]}
+        error = {"code": "init_error", "type": "Init", "message": "no", "diagnosis": diagnosis}
+        record = add(services, status=Status.FAILED, error=error, result=None)
+        assert client.get(f"/invocations/{record.id}").get_json()["error"]["diagnosis"] == diagnosis
 
     def test_what_it_made_in_mlflow_is_named(self, client, services):
         record = add(services, mlflow={"run_id": "r1", "model_name": "iris_model", "model_version": 3})

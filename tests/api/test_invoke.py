@@ -444,6 +444,17 @@ def test_what_the_handler_raised_is_told(client, services, problem):
     assert "exit_code" not in document
 
 
+def test_the_diagnosis_is_told(client, services, problem):
+    diagnosis = {
+        "kind": "timeout",
+        "cause": "Its time was over.",
+        "next_step": "Give it more.",
+        "evidence": ["epoch 3"],
+    }
+    services.invoker.error = errors.TimedOut(diagnosis=diagnosis, **NAMES)
+    assert problem(invoke(client), 504, "timed_out")["diagnosis"] == diagnosis
+
+
 def test_what_the_handler_refused_is_told_by_place(client, services, problem):
     services.invoker.error = errors.HandlerRefused(errors=[FieldError("/features/0", "must be a number")], **NAMES)
     document = problem(invoke(client), 422, "handler_refused")

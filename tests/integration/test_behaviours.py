@@ -18,14 +18,17 @@ def ended(stack, answer):
     return record
 
 
-def failed(stack, answer, status, code):
-    """The problem and its record."""
+def failed(stack, answer, status, code, kind):
+    """The problem and its record, which have the same diagnosis."""
     problem = answer.problem(status, code)
     record = ended(stack, answer)
     assert record["status"] == ("timed_out" if code == "timed_out" else "failed")
     assert record["error"]["code"] == code
     assert record["error"]["message"]
     assert record["result"] is None
+    assert problem["diagnosis"]["kind"] == kind
+    assert problem["diagnosis"]["evidence"]
+    assert record["error"]["diagnosis"] == problem["diagnosis"]
     return problem, record
 
 
@@ -49,11 +52,18 @@ def test_defaults_of_the_schema_are_filled_in(stack):
 
 
 def test_raises(stack):
-    problem, record = failed(stack, stack.invoke("raises", {"message": "the sky fell"}), 500, "handler_error")
+    problem, record = failed(
+        stack, stack.invoke("raises", {"message": "the sky fell"}), 500, "handler_error", "handler_error"
+    )
 
     assert problem["function_error"]["type"] == "ValueError"
     assert problem["function_error"]["message"] == "the sky fell"
     assert "handler.py" in "".join(problem["function_error"]["stack_trace"])
+    assert problem["diagnosis"]["evidence"] == [
+        "ValueError: the sky fell",
+        "handler.py, line 10, in _deeper",
+        "    raise type(name, (Exception,), {})(message)",
+    ]
     assert "the sky fell" in problem["detail"]
     log = stack.log_text(record["container_name"])
     assert "about to raise" in log
@@ -68,11 +78,11 @@ def test_raises(stack):
     ids=["none", "long", "lines", "markup", "emoji"],
 )
 def test_raises_odd_messages(stack, message):
-    failed(stack, stack.invoke("raises", {"message": message}), 500, "handler_error")
+    failed(stack, stack.invoke("raises", {"message": message}), 500, "handler_error", "handler_error")
 
 
 def test_refuses_parameters_in_the_words_of_the_handler(stack):
-    problem, _ = failed(stack, stack.invoke("refuses", {}), 422, "handler_refused")
+    problem, _ = failed(stack, stack.invoke("refuses", {}), 422, "handler_refused", "parameters_refused")
 
     assert problem["errors"] == [
         {"pointer": "/kind", "detail": "is not to my taste"},
@@ -82,32 +92,33 @@ def test_refuses_parameters_in_the_words_of_the_handler(stack):
 
 
 def test_finds_nothing(stack):
-    problem, _ = failed(stack, stack.invoke("refuses", {"kind": "not-found"}), 404, "handler_not_found")
+    problem, _ = failed(stack, stack.invoke("refuses", {"kind": "not-found"}), 404, "handler_not_found", "not_found")
 
     assert "this, that" in problem["detail"]
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 255])
 def test_exits(stack, code):
-    problem, record = failed(stack, stack.invoke("exits", {"code": code}), 502, "exited_without_result")
+    problem, record = failed(stack, stack.invoke("exits", {"code": code}), 502, "exited_without_result", "exited")
 
     assert problem["exit_code"] == code
     assert record["exit_code"] == code
     assert str(code) in problem["detail"]
     assert f"leaving with {code}" in stack.log_text(record["container_name"])
+    assert problem["diagnosis"]["evidence"][-1] == f"leaving with {code}"
 
 
 def test_prints_and_dies_leaves_its_last_words(stack):
     for number in range(5):
         answer = stack.invoke("prints-and-dies", {"words": f"last words {number}", "code": 4})
-        _, record = failed(stack, answer, 502, "exited_without_result")
+        _, record = failed(stack, answer, 502, "exited_without_result", "exited")
         log = stack.log_text(record["container_name"])
         assert f"last words {number}\n" in log
         assert "and on stderr\n" in log
 
 
 def test_crashes(stack):
-    problem, record = failed(stack, stack.invoke("segfault", {}), 502, "exited_without_result")
+    problem, record = failed(stack, stack.invoke("segfault", {}), 502, "exited_without_result", "exited")
 
     assert record["exit_code"] in (139, -11)
     assert "about to read address 0" in stack.log_text(record["container_name"])
@@ -115,14 +126,15 @@ def test_crashes(stack):
 
 
 def test_cannot_be_imported(stack):
-    problem, record = failed(stack, stack.invoke("bad-import", {}), 502, "init_error")
+    problem, record = failed(stack, stack.invoke("bad-import", {}), 502, "init_error", "missing_module")
 
     assert "a_module_that_is_nowhere" in problem["detail"]
+    assert "functions/bad-import/requirements.txt" in problem["diagnosis"]["next_step"]
     assert "a_module_that_is_nowhere" in stack.log_text(record["container_name"])
 
 
 def test_exits_while_it_is_imported(stack):
-    problem, record = failed(stack, stack.invoke("init-exits", {}), 502, "exited_without_result")
+    problem, record = failed(stack, stack.invoke("init-exits", {}), 502, "exited_without_result", "exited")
 
     assert "while it was starting" in problem["detail"]
     assert record["exit_code"] == 7
@@ -137,12 +149,14 @@ def test_never_gets_ready(stack):
 
     assert answer.status in (502, 504), answer.text
     assert answer.json["code"] in ("init_error", "timed_out")
+    assert answer.json["diagnosis"]["kind"] == "timeout"
+    assert answer.json["diagnosis"]["evidence"] == ["still importing"]
     assert time.monotonic() - started < 90
     assert "still importing" in stack.log_of(answer)
 
 
 def test_runs_out_of_memory(stack):
-    problem, record = failed(stack, stack.invoke("out-of-memory", {}), 502, "out_of_memory")
+    problem, record = failed(stack, stack.invoke("out-of-memory", {}), 502, "out_of_memory", "out_of_memory")
 
     assert "96" in problem["detail"]
     assert record["oom_killed"] is True
@@ -158,16 +172,18 @@ def test_a_child_that_runs_out_of_memory_is_the_handlers_affair(stack):
         assert answer.result == {"child_exit_code": -9}
         assert ended(stack, answer)["status"] == "succeeded"
     else:
-        failed(stack, answer, 502, "out_of_memory")
+        failed(stack, answer, 502, "out_of_memory", "out_of_memory")
 
 
 @pytest.mark.parametrize("kind", ["object", "set", "bytes", "nan", "infinity", "surrogate"])
 def test_returns_what_json_cannot_hold(stack, kind):
-    failed(stack, stack.invoke("not-json", {"kind": kind}), 502, "invalid_result")
+    failed(stack, stack.invoke("not-json", {"kind": kind}), 502, "invalid_result", "bad_result")
 
 
 def test_returns_too_much(stack):
-    problem, _ = failed(stack, stack.invoke("large-result", {"bytes": 7 * 1024 * 1024}), 502, "result_too_large")
+    problem, _ = failed(
+        stack, stack.invoke("large-result", {"bytes": 7 * 1024 * 1024}), 502, "result_too_large", "bad_result"
+    )
 
     assert "6" in problem["detail"]
 
@@ -180,7 +196,7 @@ def test_returns_just_enough(stack):
 
 @pytest.mark.timeout(200)
 def test_returns_a_hundred_megabytes(stack):
-    failed(stack, stack.invoke("large-result", {"bytes": 100_000_000}), 502, "result_too_large")
+    failed(stack, stack.invoke("large-result", {"bytes": 100_000_000}), 502, "result_too_large", "bad_result")
 
 
 def test_prints_something_that_looks_like_a_result(stack):
@@ -193,9 +209,10 @@ def test_prints_something_that_looks_like_a_result(stack):
 def test_ignores_sigterm_and_overruns(stack):
     answer = stack.invoke("ignores-sigterm", {})
 
-    _, record = failed(stack, answer, 504, "timed_out")
+    _, record = failed(stack, answer, 504, "timed_out", "timeout")
     assert answer.seconds < 15
     assert "working" in stack.log_text(record["container_name"])
+    assert record["error"]["diagnosis"]["evidence"][-1] == "working"
 
 
 def test_forks_until_the_limit(stack, background):

@@ -144,10 +144,14 @@ def test_a_build_that_fails_says_why_and_recovers(stack, drop):
     problem = stack.invoke("broken", {}).problem(500, "build_failed")
 
     assert "the-reason-is-here" in stack.get("/functions/broken/build/log").text
+    assert problem["diagnosis"]["kind"] == "build_step"
+    assert re.search(r"at Step \d+/\d+, RUN echo the-reason-is-here", problem["diagnosis"]["cause"])
+    assert "the-reason-is-here" in problem["diagnosis"]["evidence"]
     assert problem["function"] == "broken"
     entry = stack.get("/functions/broken").json
     assert entry["state"] == "build_failed"
     assert entry["problem"]
+    assert entry["diagnosis"] == problem["diagnosis"]
     stack.post("/functions/broken/build").problem(500, "build_failed")
     record = stack.record(problem["invocation_id"])
     assert record["status"] == "failed"

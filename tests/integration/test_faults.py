@@ -30,6 +30,7 @@ def test_a_container_killed_in_mid_call(stack, running, command):
     docker(*command, record["container_name"])
 
     problem = answer.result(timeout=20).problem(502, "killed")
+    assert problem["diagnosis"]["kind"] == "killed_from_outside"
     assert problem["invocation_id"] == record["invocation_id"]
     assert problem["container_name"] == record["container_name"]
     final = stack.record(record["invocation_id"])
@@ -176,6 +177,7 @@ def test_mlflow_away_is_said_quickly_and_other_functions_go_on(stack):
         assert answer.status >= 500, answer.text
         assert answer.seconds < 45
         assert "MLflow" in answer.json["detail"]
+        assert answer.json["diagnosis"]["kind"] == "mlflow_unreachable"
         assert stack.invoke("echo", {}).status == 200
         stack.get("/models").problem(502, "mlflow_unavailable")
         ready = stack.get("/ready")

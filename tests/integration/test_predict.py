@@ -96,6 +96,7 @@ def test_an_unknown_model_names_what_exists(stack, version):
 
     assert "nobody" in problem["detail"]
     assert "iris_model" in problem["detail"]
+    assert problem["diagnosis"]["kind"] == "no_such_model"
     assert problem["invocation_id"]
     assert problem["log_file"] == f"logs/{problem['container_name']}.log"
 
@@ -105,6 +106,7 @@ def test_an_unknown_version_names_what_exists(stack, version, wanted):
     problem = predict(stack, model_version=wanted, features=SETOSA).problem(404, "handler_not_found")
 
     assert wanted.lstrip("@") in problem["detail"]
+    assert problem["diagnosis"]["kind"] == "no_such_model"
     assert version in problem["detail"]
 
 

@@ -134,6 +134,9 @@ def test_an_exception_of_the_handler_is_told_with_its_trace(runner):
     assert record.status is Status.FAILED
     assert record.error["code"] == "handler_error"
     assert record.error["type"] == "ValueError"
+    assert record.error["diagnosis"] == error.members["diagnosis"]
+    assert record.error["diagnosis"]["kind"] == "handler_error"
+    assert record.error["diagnosis"]["evidence"][0] == "ValueError: no luck"
 
 
 def test_a_handler_may_refuse_parameters_field_by_field(runner):
@@ -162,6 +165,7 @@ def test_a_module_that_cannot_be_loaded_is_an_init_error(runner):
     runner.add("broken", "print('before')\nimport nonsense_that_is_not_there\n")
     error, record = failing(runner, "broken", InitError)
     assert "nonsense_that_is_not_there" in error.detail
+    assert record.error["diagnosis"]["kind"] == "missing_module"
     assert record.status is Status.FAILED
     assert record.timings.run_ms is None
     assert "before" in runner.log(record)
@@ -171,6 +175,8 @@ def test_a_process_that_exits_is_told_with_its_exit_code(runner):
     runner.add("exits", "def handler(event, context):\n    print('last words')\n    raise SystemExit(7)\n")
     error, record = failing(runner, "exits", ExitedWithoutResult)
     assert error.members["exit_code"] == 7
+    assert record.error["diagnosis"]["kind"] == "exited"
+    assert record.error["diagnosis"]["evidence"] == ["last words"]
     assert record.exit_code == 7
     assert "last words" in runner.log(record)
 
@@ -192,6 +198,8 @@ def test_running_out_of_memory_is_told(runner):
     runner.add("hungry", "def handler(event, context):\n    raise MemoryError\n", "memory: 64")
     error, record = failing(runner, "hungry", OutOfMemory)
     assert "64 MB" in error.detail
+    assert record.error["diagnosis"]["kind"] == "out_of_memory"
+    assert "64 MB" in record.error["diagnosis"]["cause"]
     assert record.oom_killed
     assert record.max_memory_mb == 64
 
@@ -202,6 +210,8 @@ def test_a_timeout_kills_and_then_records(runner):
     error, record = failing(runner, "sleep", TimedOut, seconds=5)
     assert time.monotonic() - before < 3
     assert "0.3 s" in error.detail
+    assert record.error["diagnosis"]["kind"] == "timeout"
+    assert "printed nothing" in record.error["diagnosis"]["cause"]
     assert record.status is Status.TIMED_OUT
     assert record.timings.run_ms >= 300
     assert "Status: timed_out" in runner.log(record)
@@ -244,6 +254,7 @@ def test_a_container_killed_from_outside_is_told(runner):
     thread.join()
     assert isinstance(outcome[0], Killed)
     assert outcome[0].members["exit_code"] == 137
+    assert outcome[0].members["diagnosis"]["kind"] == "killed_from_outside"
 
 
 def test_a_container_removed_from_outside_is_told(runner):
@@ -259,6 +270,10 @@ def test_a_build_that_fails_has_its_output_in_the_log(runner):
     runner.add("unbuilt", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
     error, record = failing(runner, "unbuilt", BuildFailed)
     assert "non-zero code: 1" in error.detail
+    assert record.error["diagnosis"]["kind"] == "build_step"
+    assert record.error["diagnosis"]["evidence"] == ["Step 1/1 : FROM fake", "returned a non-zero code: 1"]
+    state = runner.images.state(runner.catalog.get("unbuilt"))
+    assert state.diagnosis == record.error["diagnosis"]
     assert "Step 1/1" in runner.log(record)
     assert record.status is Status.FAILED
 
@@ -307,6 +322,7 @@ def test_an_engine_that_is_away_fails_the_invocation_and_recovers(runner):
         runner.invoke("echo")
     record = runner.store.get(caught.value.members["invocation_id"])
     assert record.status is Status.FAILED
+    assert record.error["diagnosis"]["kind"] == "engine_gone"
     runner.engine.faults.is_away = False
     assert runner.invoke("echo").status is Status.SUCCEEDED
 
@@ -316,6 +332,7 @@ def test_a_refused_start_leaves_nothing_behind(runner):
     runner.engine.faults.start_error = "no space left on device"
     error, record = failing(runner, "echo", EngineUnavailable)
     assert "no space left" in error.detail
+    assert record.error["diagnosis"]["kind"] == "disk"
     assert record.status is Status.FAILED
     assert "no space left" in runner.log(record)
 

@@ -334,6 +334,8 @@ class TestBroken:
         found = wait_until(lambda: (s := runner.pool.statistics("broken")).state == "broken" and s)
         assert "nonsense_that_is_not_there" in found.problem
         assert "before" in found.log_tail
+        assert found.diagnosis["kind"] == "missing_module"
+        assert "nonsense_that_is_not_there" in found.diagnosis["cause"]
         time.sleep(1)
         assert runner.engine.calls.count("create") <= 3
         assert list(runner.settings.logs_dir.glob("*.log")) == []

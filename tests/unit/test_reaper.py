@@ -82,6 +82,7 @@ def test_what_was_never_handed_over_is_cancelled(runner, status):
     record = runner.store.get(invocation.id)
     assert record.status is Status.CANCELLED
     assert "before the invocation was handed" in record.error["message"]
+    assert record.error["diagnosis"]["kind"] == "runner_stopped"
 
 
 def test_what_was_running_is_lost_and_its_log_is_finished(runner):
@@ -91,6 +92,8 @@ def test_what_was_running_is_lost_and_its_log_is_finished(runner):
     record = runner.store.get(invocation.id)
     assert (record.status, record.log_state) == (Status.LOST, LogState.PARTIAL)
     assert "so far\n" in runner.log(record)
+    assert record.error["diagnosis"]["kind"] == "lost"
+    assert record.error["diagnosis"]["evidence"][-1] == "so far"
     *_, note, report = runner.log(record).splitlines()
     assert "its outcome is not known" in note
     assert report == f"REPORT RequestId: {record.id}\tStatus: lost"
@@ -110,6 +113,8 @@ def test_evidence_wins_over_not_knowing(runner):
     runner.reaper.reconcile()
     record = runner.store.get(invocation.id)
     assert (record.status, record.error["code"]) == (Status.FAILED, "out_of_memory")
+    assert record.error["diagnosis"]["kind"] == "out_of_memory"
+    assert "64 MB" in record.error["diagnosis"]["cause"]
     assert record.oom_killed
 
 

@@ -14,6 +14,7 @@ export class Problem extends Error {
     this.invocationId = body.invocation_id || null;
     this.containerName = body.container_name || null;
     this.functionError = body.function_error || null;
+    this.diagnosis = body.diagnosis || null;
     this.exitCode = body.exit_code ?? null;
     this.retryAfter = body.retry_after ?? null;
   }
@@ -32,6 +33,7 @@ export class Problem extends Error {
       detail: error.message,
       code: error.code || record.status,
       errors: error.errors,
+      diagnosis: error.diagnosis,
       function: record.function,
       invocation_id: record.invocation_id,
       container_name: record.container_name,

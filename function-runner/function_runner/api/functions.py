@@ -6,6 +6,7 @@ from function_runner import errors
 from function_runner.api.route import Route
 from function_runner.api.schemas import (
     BuildAnswer,
+    DiagnosisAnswer,
     ExampleAnswer,
     FunctionAnswer,
     FunctionImage,
@@ -103,12 +104,13 @@ def build_log(services: Services, *, name: str) -> Response:
 
 
 def _valid(services: Services, function: Function) -> FunctionAnswer:
-    state, problem, image = _image(services, function)
+    state, problem, image, diagnosis = _image(services, function)
     return FunctionAnswer(
         name=function.name,
         description=function.description,
         state=state,
         problem=problem,
+        diagnosis=diagnosis,
         source_hash=function.source_hash,
         image=image,
         limits=FunctionLimits(
@@ -128,13 +130,17 @@ def _valid(services: Services, function: Function) -> FunctionAnswer:
     )
 
 
-def _image(services: Services, function: Function) -> tuple[State, str | None, FunctionImage | None]:
+def _image(
+    services: Services, function: Function
+) -> tuple[State, str | None, FunctionImage | None, DiagnosisAnswer | None]:
     try:
         found = services.images.state(function)
     except EngineUnavailable as error:
         # The catalog and its forms are worth having while the engine is away.
-        return "unknown", error.detail, None
-    return found.state, found.problem, FunctionImage.model_validate(found.image) if found.image else None
+        return "unknown", error.detail, None, None
+    image = FunctionImage.model_validate(found.image) if found.image else None
+    diagnosis = DiagnosisAnswer.model_validate(found.diagnosis) if found.diagnosis else None
+    return found.state, found.problem, image, diagnosis
 
 
 def _invalid(services: Services, name: str, problem: FunctionInvalid) -> FunctionAnswer:
@@ -143,6 +149,7 @@ def _invalid(services: Services, name: str, problem: FunctionInvalid) -> Functio
         description="",
         state="invalid",
         problem=problem.detail,
+        diagnosis=None,
         source_hash=None,
         image=None,
         limits=None,

@@ -85,6 +85,8 @@ def failure(invocation: Invocation) -> RunnerError:
         members |= {"container_name": invocation.container_name, "log_file": invocation.log_file}
     if error.get("stack_trace") is not None:
         members["function_error"] = {name: error.get(name) for name in ("type", "message", "stack_trace")}
+    if error.get("diagnosis") is not None:
+        members["diagnosis"] = error["diagnosis"]
     if invocation.exit_code is not None:
         members["exit_code"] = invocation.exit_code
     places = [FieldError(entry["pointer"], entry["detail"]) for entry in error.get("errors") or ()]

@@ -19,6 +19,7 @@ from pydantic import (
     create_model,
 )
 
+from function_runner.diagnosis import Kind
 from function_runner.function import NAME_PATTERN
 from function_runner.invocation import Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
@@ -86,6 +87,19 @@ class ProblemError(Answer):
     detail: str
 
 
+class DiagnosisAnswer(Answer):
+    """Why it ended badly, in plain words."""
+
+    kind: Kind
+    """Stable name of what was found, for programs; `unknown` when nothing that was reported says why."""
+    cause: str
+    """What went wrong."""
+    next_step: str
+    """What to do now."""
+    evidence: list[str]
+    """What shows it: a few lines of the error, the log or the build's output, quoted."""
+
+
 class FunctionError(Answer):
     """What the handler raised."""
 
@@ -122,6 +136,8 @@ class Problem(Answer):
     """Seconds after which it is worth trying again; also in the header `Retry-After`."""
     function_error: FunctionError | None = None
     """What the handler raised."""
+    diagnosis: DiagnosisAnswer | None = None
+    """Why an invocation or a build failed, and what to do."""
     exit_code: int | None = None
     """Exit code of the container's process."""
     error_id: str | None = None
@@ -207,6 +223,8 @@ class RecordError(Answer):
     message: str | None = None
     stack_trace: list[str] | None = None
     errors: list[ProblemError] | None = None
+    diagnosis: DiagnosisAnswer | None = None
+    """Null in records that were made before there were diagnoses."""
 
 
 class ImageIdentity(Answer):
@@ -423,6 +441,8 @@ class FunctionPool(Answer):
     """What is wrong, in words."""
     log_tail: tuple[str, ...]
     """The last lines that the one that failed has printed."""
+    diagnosis: DiagnosisAnswer | None
+    """When it is `broken`: why, and what to do."""
 
 
 class ExampleAnswer(Answer):
@@ -441,6 +461,8 @@ class FunctionAnswer(Answer):
     """State of its image. `invalid`: the folder cannot be used; `unknown`: the container engine does not answer."""
     problem: str | None
     """Why it is invalid, not built or unknown, in words."""
+    diagnosis: DiagnosisAnswer | None
+    """When the build failed: why, and what to do."""
     source_hash: str | None
     image: FunctionImage | None
     limits: FunctionLimits | None

@@ -5,6 +5,7 @@ import { icons } from "../icons.js";
 import { poll } from "../poll.js";
 import { html, nothing } from "../vendor.js";
 import "./busy-clock.js";
+import "./diagnosis-view.js";
 import "./function-form.js";
 import "./invocation-result.js";
 import "./pool-state.js";
@@ -159,7 +160,7 @@ class FunctionPage extends AppElement {
     if (one.state === "build_failed") {
       return html`<div class="problem" role="group" aria-label="Problem">
         <h2>The image could not be built</h2>
-        <p class="wrap">${one.problem}</p>
+        ${one.diagnosis ? html`<diagnosis-view .diagnosis=${one.diagnosis} .detail=${one.problem}></diagnosis-view>` : html`<p class="wrap">${one.problem}</p>`}
         <p><a href=${address.buildLog(one.name)} target="_blank" rel="noopener">Read the build log</a>. The next call tries again.</p>
       </div>`;
     }

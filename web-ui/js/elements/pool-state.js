@@ -1,6 +1,7 @@
 import { AppElement, define } from "../element.js";
 import { poolWords } from "../format.js";
 import { html, nothing } from "../vendor.js";
+import "./diagnosis-view.js";
 
 /** The containers that a function keeps ready, in one quiet line; when something is wrong with them, what it is. */
 class PoolState extends AppElement {
@@ -11,7 +12,8 @@ class PoolState extends AppElement {
     if (!pool) return nothing;
     return html`
       <p class="pool-words" data-state=${pool.state} data-tone=${tone(pool)}><span class="dot" aria-hidden="true"></span><span>${words(pool)}</span></p>
-      ${pool.problem ? html`<p class="pool-problem wrap">${pool.problem}</p>` : nothing}
+      ${pool.diagnosis ? html`<div class="pool-problem"><diagnosis-view .diagnosis=${pool.diagnosis} .detail=${pool.problem}></diagnosis-view></div>` : nothing}
+      ${pool.problem && !pool.diagnosis ? html`<p class="pool-problem wrap">${pool.problem}</p>` : nothing}
       ${pool.log_tail?.length ? html`<details class="fold"><summary>Its last log lines</summary><pre tabindex="0" role="region" aria-label="Last log lines">${pool.log_tail.join("\n")}</pre></details>` : nothing}`;
   }
 }

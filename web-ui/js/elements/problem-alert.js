@@ -1,7 +1,8 @@
 import { AppElement, define } from "../element.js";
 import { html, nothing } from "../vendor.js";
+import "./diagnosis-view.js";
 
-/** A problem in words: what happened, why, and the stable code to look it up by. */
+/** A problem in words: its diagnosis or what happened, and the stable code to look it up by. */
 class ProblemAlert extends AppElement {
   static inputs = ["problem", "errors"];
 
@@ -13,7 +14,8 @@ class ProblemAlert extends AppElement {
     return html`
       <div class="problem">
         <h3>${problem.title}</h3>
-        ${problem.detail && problem.detail !== problem.title ? html`<p class="wrap">${problem.detail}</p>` : nothing}
+        ${problem.diagnosis ? html`<diagnosis-view .diagnosis=${problem.diagnosis} .detail=${problem.detail}></diagnosis-view>` : nothing}
+        ${!problem.diagnosis && problem.detail && problem.detail !== problem.title ? html`<p class="wrap">${problem.detail}</p>` : nothing}
         ${errors.length > 0 ? html`<ul>${errors.map(({ pointer, detail }) => html`<li>${pointer ? html`<code>${pointer}</code> ` : nothing}${detail}</li>`)}</ul>` : nothing}
         ${functionError && functionError.message && !problem.detail.includes(functionError.message) ? html`<p class="wrap"><strong>${functionError.type}</strong>: ${functionError.message}</p>` : nothing}
         <p class="quiet"><code>${problem.code}</code>${problem.status ? html` · HTTP ${problem.status}` : nothing}${problem.retryAfter ? html` · try again in ${problem.retryAfter} s` : nothing}</p>
