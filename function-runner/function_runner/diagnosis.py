@@ -691,7 +691,7 @@ def _disk_of_the_container(case: _Case) -> Diagnosis | None:
 
 
 def _read_only(case: _Case) -> Diagnosis | None:
-    """Libraries like to keep caches in the home directory, which is a surprise in a read-only container."""
+    """A relative path leads to the function's own folder, which is read-only as everything but /tmp."""
     found = case.type is not None and re.search(r"\[Errno (30|13)\] [^:]*(?:: '([^']*)')?", case.message)
     if not found:
         return None
@@ -701,8 +701,8 @@ def _read_only(case: _Case) -> Diagnosis | None:
             Kind.PERMISSION,
             f"Function {case.function.name!r} tried to write{f' to {path}' if path else ''}, but only /tmp is writable "
             "in a function's container.",
-            "Write below /tmp. For a library's cache, set the variable that it reads to a folder there, in "
-            "`environment` of function.yaml: MPLCONFIGDIR, HF_HOME, SCIKIT_LEARN_DATA. Store in MLflow what must last.",
+            "Write below /tmp (a relative path leads to the function's own folder, which is read-only), and store in "
+            "MLflow what must last.",
             case.exception_shown(),
         )
     if path.startswith("/tmp/"):  # noqa: S108 - inside the container

@@ -11,6 +11,7 @@ import pytest
 import function_runner
 from function_runner import errors
 from function_runner.api import all_routes
+from function_runner.diagnosis import Kind
 from function_runner.function import Manifest
 from function_runner.metrics import Metrics
 from function_runner.settings import Settings
@@ -67,6 +68,11 @@ def test_a_setting_that_cannot_be_set_from_outside_is_not_promised(name):
 )
 def test_every_error_code_is_documented(code):
     assert f"`{code}`" in all_text()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_diagnosis_is_documented(kind):
+    assert re.search(rf"^\| `{kind}` \|", text("docs/api.md"), re.M)
 
 
 ROUTES = all_routes(MagicMock(settings=Settings()))

@@ -340,10 +340,10 @@ REPORTED = [
     ),
     pytest.param(
         "permission",
-        raised("OSError", "[Errno 30] Read-only file system: '/scikit_learn_data'"),
-        "/scikit_learn_data, but only /tmp is writable",
-        "SCIKIT_LEARN_DATA",
-        id="cache in the home",
+        raised("OSError", "[Errno 30] Read-only file system: 'model.skops'"),
+        "model.skops, but only /tmp is writable",
+        "below /tmp",
+        id="relative path",
     ),
     pytest.param(
         "permission",
