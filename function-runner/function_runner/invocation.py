@@ -99,6 +99,7 @@ class Invocation:
     status: Status
     created_at: datetime  # UTC
     timeout_seconds: float
+    parameters_sha256: str | None = None  # of the canonical JSON, as the result's
     sequence: int | None = None  # order of acceptance; wall-clock stamps are for people
     mode: Mode = Mode.SYNC
     attempt: int = 1
@@ -116,13 +117,14 @@ class Invocation:
     start: Start | None = None
     timings: Timings = field(default_factory=Timings)
     result: Any = None
+    result_sha256: str | None = None
     error: Mapping[str, Any] | None = None  # code, type, message, stack_trace?, errors?
     source_hash: str | None = None
     image_tag: str | None = None
     image_id: str | None = None
     base_image_id: str | None = None
     memory_limit_mb: int | None = None
-    mlflow: Mapping[str, Any] | None = None  # run_id, experiment_id, model_name, model_version, model_uri
+    mlflow: Mapping[str, Any] | None = None  # run_id, experiment_id, model_name, model_version, model_alias, model_uri
     caller: str | None = None
     # Facts about the container's process; may be learned after the terminal state.
     exit_code: int | None = None
@@ -164,6 +166,28 @@ class IdempotencyKey:
     key: str
     request_sha256: str  # of what was asked
     expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """An invocation entered a state."""
+
+    status: Status
+    at: datetime
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the record of an invocation says of the model that it made or used."""
+
+    id: str
+    function: str
+    status: Status
+    created_at: datetime
+    mlflow_run_id: str | None
+    model_name: str | None
+    model_version: str | None
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +59,9 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    type_coerce,
+    union,
+    union_all,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -74,6 +77,8 @@ from function_runner.errors import (
     StoreUnavailable,
 )
 from function_runner.invocation import (
+    Claim,
+    Event,
     HandOver,
     IdempotencyKey,
     Invocation,
@@ -94,6 +99,13 @@ BUSY_SECONDS = 5.0  # how long one statement waits for another writer
 PERSISTENCE_SECONDS = 30.0  # how long an outcome is tried again before it is given up
 PAGE_BYTES = 8 * 1024 * 1024  # parameters and results on one page of `Store.search`
 ROWS_AT_ONCE = 4
+# How long `Store.search` looks at records that an index cannot sort out, before it answers with what it has found: a
+# caller waits for a page of the history, or for a text to be found.
+FILTER_SECONDS = 0.015
+TEXT_SECONDS = 0.5
+LOOKED_AT_FIRST = 32  # records; twice as many each time
+LOOKED_AT_ONCE = 2048
+CLOCK_SLACK = timedelta(minutes=1)  # how far the times of records may contradict the order of acceptance
 TURNS_AT_ONCE = 64  # writes that share a commit
 CHECKPOINT_SECONDS = 1.0
 MAX_LOGGED_PAGES = 20_000  # of 4 KiB
@@ -230,7 +242,7 @@ invocations = Table(
     Index(None, "function", "status", "sequence"),
     Index(None, "container_name"),
     Index(None, "mlflow_run_id"),
-    Index(None, "model_name", "model_version"),
+    Index(None, "model_name", "sequence", "model_version"),
     sqlite_autoincrement=True,  # a number is never given twice, not even after deletion
 )
 
@@ -398,11 +410,12 @@ class Store:
             IdempotencyKeyReused: it stands for another request.
         """
         owner = self.owner if invocation.mode is Mode.SYNC else None
+        parameters_sha256 = digest(invocation.parameters)
         values = {
             "id": invocation.id,
             "function": invocation.function,
             "parameters": invocation.parameters,
-            "parameters_sha256": digest(invocation.parameters),
+            "parameters_sha256": parameters_sha256,
             "timeout_seconds": invocation.timeout_seconds,
             "mode": invocation.mode,
             "max_attempts": invocation.max_attempts,
@@ -432,6 +445,7 @@ class Store:
             invocation,
             status=Status.QUEUED,
             attempt=1,
+            parameters_sha256=parameters_sha256,
             sequence=sequence,
             owner=owner,
             idempotency_key=key.key if key is not None else None,
@@ -705,40 +719,54 @@ class Store:
         return _invocation(row) if row is not None else None
 
     def search(
-        self,
-        *,
-        function: str | None = None,
-        status: Status | str | None = None,
-        limit: int = 50,
-        before: str | None = None,
+        self, wanted: "Wanted | None" = None, *, limit: int = 50, before: str | None = None
     ) -> tuple[list[Invocation], str | None]:
         """The newest records first, at most ``limit``, and the cursor of the next page (None: this was the last).
 
-        A page ends earlier when its parameters and results exceed `PAGE_BYTES`. Pages neither repeat nor miss a
-        record because of others that are accepted meanwhile.
+        A page has fewer, or even none, when its parameters and results exceed `PAGE_BYTES`, or when it takes long to
+        find what no index knows; the next page goes on from there. Pages neither repeat nor miss a record because of
+        others that are accepted meanwhile.
 
         Raises:
             InvalidRequest: ``before`` is not a cursor of ours.
         """
-        size = func.length(invocations.c.parameters) + func.coalesce(func.length(invocations.c.result), 0)
-        query = _records().add_columns(size.label("size")).order_by(invocations.c.sequence.desc()).limit(limit + 1)
-        if function is not None:
-            query = query.where(invocations.c.function == function)
-        if status is not None:
-            query = query.where(invocations.c.status == status)
-        if before is not None:
-            query = query.where(invocations.c.sequence < _sequence_of(before))
+        top = _sequence_of(before) if before is not None else None
         page: list[Invocation] = []
         room, last = PAGE_BYTES, 0
         with self._reading() as connection:
-            # A few at a time: a page of the largest results would not fit into the runner's memory.
-            for row in connection.execution_options(yield_per=ROWS_AT_ONCE).execute(query).mappings():
-                room -= row["size"]
-                if len(page) == limit or (page and room < 0):
-                    return page, _cursor(last)
-                page.append(_invocation(row))
-                last = row["sequence"]
-        return page, None
+            walk = _Walk(connection, wanted or Wanted(), top)
+            while True:
+                for row in walk.step(limit - len(page) + 1):
+                    room -= row["size"]
+                    if len(page) == limit or (page and room < 0):
+                        return page, _cursor(last)
+                    page.append(_invocation(row))
+                    last = row["sequence"]
+                if walk.top is None or walk.is_over:
+                    return page, None
+                if walk.has_taken_long:
+                    return page, _cursor(walk.top)
+
+    def events(self, invocation_id: str) -> list[Event]:
+        """The states the invocation went through, oldest first; none when there is no record of it."""
+        entry = invocation_events.c
+        query = (
+            select(entry.status, entry.at, entry.attempt)
+            .where(entry.invocation_id == invocation_id)
+            .order_by(entry.sequence)
+        )
+        with self._reading() as connection:
+            return [Event(Status(row.status), row.at, row.attempt) for row in connection.execute(query)]
+
+    def claims(self, *, ids: Collection[str], run_ids: Collection[str]) -> list[Claim]:
+        """What these invocations, and those whose results name one of these runs, say of a model; oldest first."""
+        columns = [invocations.c[entry.name] for entry in fields(Claim)]
+        conditions = (invocations.c.id.in_(ids), invocations.c.mlflow_run_id.in_(run_ids))
+        # Not one query with OR, for which a database may well read everything.
+        query = union(*(select(invocations.c.sequence, *columns).where(condition) for condition in conditions))
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by("sequence")).mappings().all()
+        return [Claim(**{entry.name: row[entry.name] for entry in fields(Claim)}) for row in rows]
 
     def claimed(self) -> list[Invocation]:
         """Every record that has not ended and that some runner has taken on, oldest first."""
@@ -853,6 +881,206 @@ def _configure_sqlite(connection: Any, _: object) -> None:
 def _records() -> Select[Any]:
     facts = [invocation_facts.c[name] for name in FACTS]
     return select(invocations, *facts).outerjoin(invocation_facts)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which records `Store.search` lists: those that fit everything that is said here."""
+
+    function: str | None = None
+    statuses: Collection[Status] = ()  # one of these; none: any
+    start: Start | None = None
+    since: datetime | None = None  # accepted at this moment or later
+    until: datetime | None = None  # accepted before this moment
+    text: str | None = None  # see `_speaks_of`
+    model_name: str | None = None
+    model_version: str | None = None  # goes with a name
+    run_id: str | None = None
+    not_run_id: str | None = None  # names another run, or none
+    finished_since: datetime | None = None
+
+
+class _Walk:
+    """Goes through the records from new to old, along the index that leads past the fewest that are not wanted.
+
+    What remains to be looked at is looked at by portions, each twice as large as the one before, so that the walk can
+    be broken off at any of them: `top` is where it stands.
+    """
+
+    def __init__(self, connection: Connection, wanted: Wanted, top: int | None) -> None:
+        self.is_over = False
+        self._connection = connection
+        self._bottom, newest = self._span(wanted)
+        self.top = min((place for place in (top, newest) if place is not None), default=None)
+        self._portion = LOOKED_AT_FIRST
+        self._stops_at = time.monotonic() + (TEXT_SECONDS if wanted.text else FILTER_SECONDS)
+        named = self._named(wanted.text) if wanted.text is not None else None
+        ways = [[named]] if named else _ways(wanted)
+        self._branches = ways[0] if len(ways) == 1 else min(ways, key=self._peek)
+        self._rest = list(_conditions(wanted, known=self._branches[0].keys()))
+        if wanted.text is not None and not named:
+            self._rest.append(_speaks_of(wanted.text, connection.dialect))
+
+    @property
+    def has_taken_long(self) -> bool:
+        """True when it is time to answer with what was found."""
+        return time.monotonic() >= self._stops_at
+
+    def step(self, count: int) -> Iterable[RowMapping]:
+        """At most ``count`` records from where the walk stands. Take them all, or let the walk be."""
+        size = func.length(invocations.c.parameters) + func.coalesce(func.length(invocations.c.result), 0)
+        query = _records().add_columns(size.label("size"))
+        if self._rest:
+            candidates = self._next_portion()
+        else:
+            self.is_over = True
+            candidates = self._sequences(self._branches, limit=count)
+        query = query.where(invocations.c.sequence.in_(candidates), *self._rest)
+        query = query.order_by(invocations.c.sequence.desc()).limit(count)
+        # A few at a time: a page of the largest results would not fit into the runner's memory.
+        return self._connection.execute(query.execution_options(yield_per=ROWS_AT_ONCE)).mappings()
+
+    def _next_portion(self) -> Select[Any]:
+        """The sequences to look at next; the walk stands behind them then."""
+        last = self._sequences(self._branches, limit=self._portion).offset(self._portion - 1).limit(1)
+        end = self._connection.execute(last).scalar()
+        candidates = self._sequences(self._branches, down_to=end)
+        self.top = end
+        self.is_over = end is None
+        self._portion = min(2 * self._portion, LOOKED_AT_ONCE)
+        return candidates
+
+    def _sequences(
+        self, branches: "Sequence[_Branch]", *, limit: int | None = None, down_to: int | None = None
+    ) -> Select[Any]:
+        """Sequences of the records on these branches, from where the walk stands, newest first."""
+        sequence = invocations.c.sequence
+        walls = [sequence < self.top] if self.top is not None else []
+        if down_to is not None:
+            walls.append(sequence >= down_to)
+        elif self._bottom is not None:
+            walls.append(sequence > self._bottom)
+        parts = []
+        for branch in branches:
+            on_it = [invocations.c[name] == value for name, value in branch.items()]
+            parts.append(select(sequence).where(*on_it, *walls).order_by(sequence.desc()).limit(limit))
+        if len(parts) == 1:
+            return parts[0]
+        # Each branch is in order, but SQL does not let the database know when it is asked for several values at once.
+        together = union_all(*(select(part.subquery().c.sequence) for part in parts)).subquery()
+        return select(together.c.sequence).order_by(together.c.sequence.desc()).limit(limit)
+
+    def _peek(self, branches: "Sequence[_Branch]") -> int:
+        """How many records this way leads past, if they are few."""
+        some = self._sequences(branches, limit=LOOKED_AT_ONCE).subquery()
+        return self._connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+    def _named(self, text: str) -> "_Branch | None":
+        """The branch of what has this very text as its id or container, if there is such an invocation."""
+        for column in (invocations.c.id, invocations.c.container_name):
+            if self._connection.execute(select(column).where(column == text).limit(1)).first() is not None:
+                return {column.name: text}
+        return None
+
+    def _span(self, wanted: Wanted) -> tuple[int | None, int | None]:
+        """Between which sequences everything lies that was accepted from ``since`` to ``until``."""
+        bottom = self._bisect(wanted.since - CLOCK_SLACK)[0] if wanted.since is not None else None
+        top = self._bisect(wanted.until + CLOCK_SLACK)[1] if wanted.until is not None else None
+        return bottom, top
+
+    def _bisect(self, moment: datetime) -> tuple[int, int]:
+        """Two sequences: up to the one, records were accepted before the moment, and from the other on, after it.
+
+        Times follow the order of acceptance almost, so that they need no index, which every invocation would pay for.
+        """
+        sequence = invocations.c.sequence
+        # Not in one query: SQLite finds either of them at once, and both by reading all.
+        oldest, newest = (self._connection.execute(select(end(sequence))).scalar() for end in (func.min, func.max))
+        before, after = (oldest or 1) - 1, (newest or 0) + 1
+        next_one = select(sequence, invocations.c.created_at).order_by(sequence).limit(1)
+        while after - before > 1:
+            middle = (before + after) // 2
+            row = self._connection.execute(next_one.where(sequence >= middle)).first()
+            if row is not None and row.sequence < after and row.created_at < moment:
+                before = row.sequence
+            else:
+                after = middle
+        return before, after
+
+
+_Branch = Mapping[str, str | None]  # columns of one index, and what stands in them
+
+
+def _ways(wanted: Wanted) -> list[list[_Branch]]:
+    """The indexes along which one may walk, each by one branch or by several that are merged."""
+    if wanted.run_id is not None:
+        return [[{"mlflow_run_id": wanted.run_id}]]
+    ways: list[list[_Branch]] = []
+    if wanted.model_name is not None:
+        version = {"model_version": wanted.model_version} if wanted.model_version is not None else {}
+        ways.append([{"model_name": wanted.model_name, **version}])
+    function = {"function": wanted.function} if wanted.function is not None else {}
+    if wanted.statuses:
+        ways.append([{**function, "status": status} for status in dict.fromkeys(wanted.statuses)])
+    elif function:
+        ways.append([function])
+    return ways or [[{}]]
+
+
+def _conditions(wanted: Wanted, *, known: Collection[str]) -> Iterator[ColumnElement[bool]]:
+    """What the way does not know already of a record that is wanted."""
+    equal = {
+        "mlflow_run_id": wanted.run_id,
+        "model_name": wanted.model_name,
+        "model_version": wanted.model_version,
+        "function": wanted.function,
+        "start": wanted.start,
+    }
+    for name, value in equal.items():
+        if value is not None and name not in known:
+            yield _looked_at(invocations.c[name]) == value
+    if wanted.statuses and "status" not in known:
+        yield _looked_at(invocations.c.status).in_(wanted.statuses)
+    if wanted.not_run_id is not None:
+        yield invocations.c.mlflow_run_id.is_distinct_from(wanted.not_run_id)
+    if wanted.since is not None:
+        yield _looked_at(invocations.c.created_at) >= wanted.since
+    if wanted.until is not None:
+        yield _looked_at(invocations.c.created_at) < wanted.until
+    if wanted.finished_since is not None:
+        yield invocations.c.finished_at >= wanted.finished_since
+
+
+def _looked_at(column: ColumnElement[T]) -> ColumnElement[T]:
+    """The column, in a form that keeps the database from walking along an index of its own choice."""
+    return func.coalesce(column, column)
+
+
+def _speaks_of(text: str, dialect: Dialect) -> ColumnElement[bool]:
+    """True for records whose id begins with the text, or that have it in a name, the parameters, result or error.
+
+    The letters of ASCII may be large or small.
+    """
+    # LIKE ignores their size in SQLite and not in Postgres, which has another word for that.
+    contains, begins = ("contains", "startswith") if dialect.name == "sqlite" else ("icontains", "istartswith")
+
+    def search(column: ColumnElement[Any], method: str, wanted: str) -> ColumnElement[bool]:
+        found: ColumnElement[bool] = getattr(type_coerce(column, Text), method)(wanted, autoescape=True)
+        return found
+
+    this = invocations.c
+    places = [search(this.id, begins, text)]
+    places += [search(column, contains, text) for column in (this.container_name, this.caller)]
+    # As the text stands in JSON, where it is a part of a string, and where it is more than that.
+    cases = (text,) if text.isascii() else (text, text.lower(), text.upper())
+    spellings = dict.fromkeys([text, *(_dump(case)[1:-1] for case in cases)])
+    places += [
+        search(column, contains, spelling)
+        for column in (this.parameters, this.result, this.error)
+        for spelling in spellings
+        if spelling.isascii()  # nothing else is stored
+    ]
+    return or_(*places)
 
 
 def _invocation(row: RowMapping) -> Invocation:

@@ -1,11 +1,13 @@
 """``/invocations``, each record, and its log."""
 
 import uuid
+from datetime import UTC, datetime
 
 import pytest
 
 from function_runner.errors import FieldError, StoreUnavailable
-from function_runner.invocation import LogState, Mode, Status
+from function_runner.invocation import LogState, Mode, Start, Status
+from function_runner.store import Wanted
 from support.api import finished
 
 UNKNOWN = "0b6e7a52-95a0-4f0c-9d0e-5b2f6f6e7a11"
@@ -54,6 +56,8 @@ class TestRecord:
             },
             "result": "done",
             "parameters": {"word": "hello", "times": 1},
+            "parameters_sha256": "b" * 64,
+            "result_sha256": "c" * 64,
             "created_at": "2026-01-31T12:34:56.789Z",
             "started_at": "2026-01-31T12:34:57.189Z",
             "finished_at": "2026-01-31T12:34:57.239Z",
@@ -77,9 +81,15 @@ class TestRecord:
             },
             "source_hash": "a" * 64,
             "log_state": None,
+            "log_bytes": None,
+            "log_sha256": None,
             "mlflow": None,
             "progress": None,
             "queue_position": None,
+            "events": [
+                {"status": "queued", "at": "2026-01-31T12:34:56.789Z", "attempt": 1},
+                {"status": "succeeded", "at": "2026-01-31T12:34:57.239Z", "attempt": 1},
+            ],
         }
 
     def test_one_that_just_began_has_little_to_say(self, client, services):
@@ -118,6 +128,7 @@ class TestRecord:
             "experiment_id": None,
             "model_name": "iris_model",
             "model_version": "3",
+            "model_alias": None,
             "model_uri": None,
         }
 
@@ -162,9 +173,11 @@ class TestList:
         assert [record["invocation_id"] for record in answer["invocations"]] == ids[::-1]
         assert answer["next"] is None
 
-    def test_a_listed_record_is_the_whole_record(self, client, record):
+    def test_a_listed_record_is_the_whole_record_but_for_its_states(self, client, record):
         [listed] = client.get("/invocations").get_json()["invocations"]
-        assert listed == client.get(f"/invocations/{record.id}").get_json()
+        whole = client.get(f"/invocations/{record.id}").get_json()
+        assert whole.pop("events")
+        assert listed == whole
 
     def test_it_is_paged(self, client, services):
         for _ in range(3):
@@ -174,15 +187,31 @@ class TestList:
         assert client.get(f"/invocations?before={answer['next']}").status_code == 200
         assert services.store.searches[-1]["before"] == answer["next"]
 
-    def test_it_can_be_narrowed(self, client, services):
-        client.get("/invocations?function=train&status=timed_out&limit=7")
-        assert services.store.searches == [
-            {"function": "train", "status": Status.TIMED_OUT, "limit": 7, "before": None}
-        ]
+    @pytest.mark.parametrize(
+        ("query", "wanted"),
+        [
+            ("", Wanted()),
+            ("function=train", Wanted(function="train")),
+            ("status=timed_out", Wanted(statuses=(Status.TIMED_OUT,))),
+            ("status=failed,lost,failed", Wanted(statuses=(Status.FAILED, Status.LOST))),
+            ("start=cold", Wanted(start=Start.COLD)),
+            ("since=2026-01-31T12:34:56Z", Wanted(since=datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC))),
+            ("since=2026-01-31T12:34:56%2B01:00", Wanted(since=datetime(2026, 1, 31, 11, 34, 56, tzinfo=UTC))),
+            ("until=2026-01-31t12:34:56.5-00:30", Wanted(until=datetime(2026, 1, 31, 13, 4, 56, 500000, tzinfo=UTC))),
+            ("q=100%25%20sure_%5C%20%C3%BC", Wanted(text="100% sure_\\ ü")),
+            ("model_name=iris%20model", Wanted(model_name="iris model")),
+            ("model_name=m&model_version=3", Wanted(model_name="m", model_version="3")),
+            ("run_id=abc", Wanted(run_id="abc")),
+            ("function=train&status=failed&q=x", Wanted(function="train", statuses=(Status.FAILED,), text="x")),
+        ],
+    )
+    def test_it_can_be_narrowed(self, client, services, query, wanted):
+        assert client.get(f"/invocations?{query}").status_code == 200
+        assert services.store.searches == [{"wanted": wanted, "limit": 50, "before": None}]
 
-    def test_fifty_unless_told_otherwise(self, client, services):
-        client.get("/invocations")
-        assert services.store.searches[0]["limit"] == 50
+    def test_as_many_as_asked_for(self, client, services):
+        client.get("/invocations?limit=7")
+        assert services.store.searches[0]["limit"] == 7
 
     @pytest.mark.parametrize(
         "query",
@@ -203,6 +232,32 @@ class TestList:
             "status=' OR 1=1",
             "status=",
             "status=SUCCEEDED",
+            "status=failed,",
+            "status=failed,done",
+            "status=failed, lost",
+            "status=failed&status=lost",
+            "start=hot",
+            "start=",
+            "since=",
+            "since=yesterday",
+            "since=24h",
+            "since=1767225600",
+            "since=2026-01-31",
+            "since=2026-01-31T12:34:56",
+            "since=2026-01-31T12:34:56+01:00",  # the plus sign is a space in a query
+            "since=2026-02-30T12:34:56Z",
+            "since=2026-01-31T25:00:00Z",
+            "since=2026-01-31T12:34:56%2B99:00",
+            "since=0001-01-01T00:00:00%2B02:00",
+            "until=9999-12-31T23:59:59-02:00",
+            "since=2026-01-31T12:34:56Z&until=2026-01-31T12:34:56Z",
+            "q=",
+            "q=a%00",
+            "q=" + "x" * 201,
+            "model_version=3",
+            "model_name=",
+            "model_name=m&model_version=",
+            "run_id=",
             "function=",
             "function=Train",
             "function=../train",
@@ -222,13 +277,21 @@ class TestList:
     def test_the_refusal_names_the_place(self, client, problem):
         document = problem(client.get("/invocations?limit=0&status=x"), 400, "invalid_request")
         assert document["errors"] == [
+            {"pointer": "/limit", "detail": "must be at least 1"},
             {
                 "pointer": "/status",
-                "detail": "must be one of 'queued', 'starting', 'running', 'succeeded', 'failed', 'timed_out', "
-                "'cancelled' or 'lost'",
+                "detail": "must be one or several, with commas between them, of queued, starting, running, succeeded, "
+                "failed, timed_out, cancelled, lost",
             },
-            {"pointer": "/limit", "detail": "must be at least 1"},
         ]
+
+    @pytest.mark.parametrize(
+        ("query", "pointer"),
+        [("model_version=3", "/model_version"), ("since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "/until")],
+    )
+    def test_what_does_not_fit_together_is_named(self, client, problem, query, pointer):
+        document = problem(client.get(f"/invocations?{query}"), 400, "invalid_request")
+        assert [error["pointer"] for error in document["errors"]] == [pointer]
 
 
 class TestLogs:

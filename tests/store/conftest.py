@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,19 @@ class Record:
         self.file = file
         self.store = Store(f"sqlite:///{file}", owner=owner)
 
-    def start(self, function: str = "echo", parameters: dict[str, Any] | None = None, **fields: Any) -> str:
+    def start(
+        self,
+        function: str = "echo",
+        parameters: dict[str, Any] | None = None,
+        accepted_at: datetime | None = None,
+        **fields: Any,
+    ) -> str:
         invocation = Invocation(
             id=new_invocation_id(),
             function=function,
             parameters=parameters or {},
             status=Status.QUEUED,
-            created_at=utc_now(),
+            created_at=accepted_at or utc_now(),
             timeout_seconds=60.0,
             **fields,
         )

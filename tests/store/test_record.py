@@ -1,5 +1,6 @@
 """What goes into the record comes out of it, and states change only where they may."""
 
+import hashlib
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -92,6 +93,7 @@ def test_it_works(record):
         finished_at=finished_at,
         timings=timings,
         result={"accuracy": 0.97},
+        result_sha256=hashlib.sha256(b'{"accuracy":0.97}').hexdigest(),
         mlflow=mlflow,
         exit_code=0,
         max_memory_mb=99.5,

@@ -2,22 +2,31 @@
 
 import base64
 import contextlib
+import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from function_runner.errors import InvalidRequest
-from function_runner.invocation import Status
+from function_runner.invocation import Claim, Start, Status
+from function_runner.store import Wanted
 
 
-def pages(record, **query):
+def pages(record, wanted=None, **query):
     """All pages, until the last."""
-    found, before = record.store.search(**query)
+    found, before = record.store.search(wanted, **query)
     yield found
     while before is not None:
-        found, before = record.store.search(**query, before=before)
+        found, before = record.store.search(wanted, **query, before=before)
         yield found
+
+
+def ids(record, **wanted):
+    """What is found on all pages."""
+    return [invocation.id for page in pages(record, Wanted(**wanted)) for invocation in page]
 
 
 def test_it_works(record):
@@ -47,13 +56,10 @@ def test_by_function_and_status(record):
     failed = record.run("train", Status.FAILED)
     waiting = record.start("train")
 
-    def ids(**query):
-        return [invocation.id for invocation in record.store.search(**query)[0]]
-
-    assert ids(function="train") == [waiting, failed, train]
-    assert ids(function="train", status=Status.FAILED) == [failed]
-    assert ids(status="queued") == [waiting]
-    assert ids(function="nobody") == []
+    assert ids(record, function="train") == [waiting, failed, train]
+    assert ids(record, function="train", statuses=[Status.FAILED]) == [failed]
+    assert ids(record, statuses=[Status.QUEUED]) == [waiting]
+    assert ids(record, function="nobody") == []
 
 
 def test_found_records_are_whole(record):
@@ -109,19 +115,63 @@ def test_every_status_is_counted(record):
     assert record.store.count_by_status() == {**dict.fromkeys(Status, 0), "queued": 1, "succeeded": 2}
 
 
-@pytest.mark.parametrize(
-    "where",
-    ["function = 'train'", "status = 'failed'", "function = 'train' AND status = 'failed'"],
-)
-def test_listing_is_a_walk_along_an_index(record, where):
-    """However many records there are, a page costs a page: nothing is sorted and no other row is read."""
-    plan = record.sql(
-        f"EXPLAIN QUERY PLAN SELECT * FROM invocations WHERE {where} AND sequence < 100 ORDER BY sequence DESC LIMIT 51"
-    )
-    steps = " ".join(step[3] for step in plan)
-    assert "USING INDEX" in steps
-    assert "TEMP B-TREE" not in steps
-    assert "SCAN" not in steps
+def plans(record, wanted):
+    """How SQLite finds the records of a page after the first: the steps of each statement."""
+    statements = []
+    _, before = record.store.search(limit=1)
+
+    def note(connection, cursor, statement, parameters, context, executemany):
+        statements.append((statement, parameters))
+
+    event.listen(record.store._reader, "before_cursor_execute", note)
+    record.store.search(wanted, before=before)
+    event.remove(record.store._reader, "before_cursor_execute", note)
+    for statement, parameters in statements:
+        if statement.startswith("SELECT"):
+            yield [step[3] for step in record.sql(f"EXPLAIN QUERY PLAN {statement}", *parameters)]
+
+
+NOON = datetime(2026, 7, 1, 12, tzinfo=UTC)
+LISTINGS = {
+    "nothing": (Wanted(), None),
+    "function": (Wanted(function="a"), "ix_invocations_function_sequence"),
+    "status": (Wanted(statuses=[Status.FAILED]), "ix_invocations_status_sequence"),
+    "statuses": (Wanted(statuses=[Status.FAILED, Status.LOST]), "ix_invocations_status_sequence"),
+    "function and statuses": (
+        Wanted(function="a", statuses=[Status.FAILED, Status.LOST]),
+        "ix_invocations_function_status_sequence",
+    ),
+    "time": (Wanted(since=NOON, until=NOON), None),
+    "function and time": (Wanted(function="a", since=NOON), "ix_invocations_function_sequence"),
+    "start": (Wanted(start=Start.COLD), None),
+    "model": (Wanted(model_name="m"), "ix_invocations_model_name_sequence_model_version"),
+    "version": (Wanted(model_name="m", model_version="1"), "ix_invocations_model_name_sequence_model_version"),
+    "run": (Wanted(run_id="r", function="a"), "ix_invocations_mlflow_run_id"),
+    "text": (Wanted(text="x"), None),
+    "everything": (
+        Wanted("a", [Status.FAILED, Status.LOST], Start.COLD, NOON, NOON, "x", "m", "1"),
+        "ix_invocations_model_name_sequence_model_version",
+    ),
+    "users": (
+        Wanted(model_name="m", model_version="1", not_run_id="r", finished_since=NOON),
+        "ix_invocations_model_name_sequence_model_version",
+    ),
+}
+
+
+@pytest.mark.parametrize(("wanted", "index"), LISTINGS.values(), ids=LISTINGS)
+def test_listing_is_a_walk_along_an_index(record, wanted, index):
+    """However many records there are, a page costs a page: nothing is sorted, and no other row is read."""
+    record.start()
+    record.start()
+    found = list(plans(record, wanted))
+    assert found
+    steps = [step for plan in found for step in plan]
+    assert index is None or any(f"INDEX {index} " in step for step in steps), steps
+    assert not any("SCAN invocations" in step for step in steps), steps
+    for plan in found:
+        # Where branches are merged, what each gives for this page is sorted.
+        assert "TEMP B-TREE" not in " ".join(plan) or "MERGE (UNION ALL)" in plan, plan
 
 
 def test_a_page_of_large_results_ends_early(record, monkeypatch):
@@ -133,3 +183,240 @@ def test_a_page_of_large_results_ends_early(record, monkeypatch):
     small = [record.start() for _ in range(3)]
     found = [[invocation.id for invocation in page] for page in pages(record, limit=10)]
     assert found == [[*reversed(small), large[2]], [large[1]], [large[0]]]
+
+
+def add(record, minutes=0, *, function="echo", status=Status.SUCCEEDED, start=Start.COLD, parameters=None, **outcome):
+    """A whole invocation, accepted so many minutes after noon. Returns its id."""
+    accepted = NOON + timedelta(minutes=minutes)
+    invocation_id = record.start(function, parameters, accepted_at=accepted)
+    if not status.is_terminal:
+        return invocation_id
+    assert record.mark_running(invocation_id, f"{function}-{minutes:012x}", start)
+    assert record.finish(invocation_id, status, finished_at=accepted + timedelta(seconds=1), **outcome)
+    return invocation_id
+
+
+@pytest.fixture
+def small_steps(monkeypatch):
+    """Every search is broken off after the first portion, and portions are small."""
+    monkeypatch.setattr("function_runner.store.LOOKED_AT_FIRST", 2)
+    monkeypatch.setattr("function_runner.store.LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr("function_runner.store.FILTER_SECONDS", 0.0)
+    monkeypatch.setattr("function_runner.store.TEXT_SECONDS", 0.0)
+
+
+class TestTime:
+    def test_from_a_moment_on_and_before_another_one(self, record):
+        found = [add(record, minutes) for minutes in range(0, 60, 10)]
+        assert ids(record, since=NOON + timedelta(minutes=20)) == found[:1:-1]
+        assert ids(record, until=NOON + timedelta(minutes=20)) == found[1::-1]
+        assert ids(record, since=NOON + timedelta(minutes=20), until=NOON + timedelta(minutes=40)) == found[3:1:-1]
+        assert ids(record, since=NOON + timedelta(hours=2)) == ids(record, until=NOON) == []
+
+    def test_an_empty_record_has_no_time(self, record):
+        assert ids(record, since=NOON, until=NOON + timedelta(days=1)) == []
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(data=st.data())
+    def test_times_need_not_follow_the_order_of_acceptance_exactly(self, record, data):
+        jitter = st.lists(st.floats(-25, 25), min_size=1, max_size=30)
+        began = record.store.search(limit=1)[0]
+        offset = (began[0].created_at - NOON).total_seconds() + 500 if began else 0
+        accepted = {
+            record.start(accepted_at=NOON + timedelta(seconds=offset + 20 * number + seconds)): None
+            for number, seconds in enumerate(data.draw(jitter))
+        }
+        everything = {one: record.get(one).created_at for one in accepted}
+        since = data.draw(st.sampled_from(sorted(everything.values())))
+        until = data.draw(st.sampled_from(sorted(everything.values()))) + timedelta(microseconds=1)
+        expected = [one for one, at in reversed(everything.items()) if since <= at < until]
+        assert ids(record, since=since, until=until) == expected
+
+    def test_records_that_were_deleted_leave_gaps_and_nothing_else(self, record):
+        found = [add(record, minutes) for minutes in range(0, 200, 10)]
+        for invocation_id in [*found[:5], *found[7:12]]:
+            record.sql("DELETE FROM invocations WHERE id = ?", invocation_id)
+        assert ids(record, since=NOON + timedelta(minutes=60), until=NOON + timedelta(minutes=130)) == [
+            found[12],
+            found[6],
+        ]
+
+
+class TestText:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "needle",
+            "NEEDLE",
+            "edl",
+            "100%",
+            "a_b",
+            "back\\slash",
+            'say "hi"',
+            "it's",
+            "über",
+            "ÜBER",
+            "𝄞",
+            "/",
+            '"key":',
+            "\n",
+            "; DROP TABLE invocations",
+        ],
+    )
+    def test_wherever_it_stands(self, record, text):
+        add(record, parameters={"word": "nothing of it", "more": "100 a.b backslash nothing"}, result="x")
+        value = f"..{text}.."
+        spelled = {"key": 1} if text == '"key":' else {"a": [value]}
+        found = [
+            add(record, 1, parameters=spelled),
+            add(record, 2, result=spelled),
+            add(record, 3, status=Status.FAILED, error={"message": value, "key": 1}),
+        ]
+        assert ids(record, text=text) == found[::-1]
+
+    def test_the_beginning_of_an_id(self, record):
+        invocation_id, *_ = [add(record, minutes) for minutes in range(3)]
+        assert ids(record, text=invocation_id[:13]) == ids(record, text=invocation_id[:13].upper()) == [invocation_id]
+        assert ids(record, text=invocation_id[10:20]) == []
+
+    def test_a_name_or_a_caller(self, record):
+        named, called = add(record, 10), record.start(caller="192.0.2.7")
+        assert ids(record, text="o-00000000000a") == [named]
+        assert ids(record, text="192.0.2") == [called]
+
+    def test_a_whole_id_or_name_finds_nothing_else(self, record):
+        one = add(record, 1)
+        add(record, 2, parameters={"of": one, "in": "echo-000000000001"})
+        assert ids(record, text=one) == ids(record, text="echo-000000000001") == [one]
+        assert ids(record, text=one, function="other") == []
+        assert ids(record, text="00000000-0000-4000-8000-000000000000") == []
+
+    def test_an_id_that_is_not_ours_is_a_text_like_any_other(self, record):
+        order = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+        assert ids(record, text=order) == []
+        invocation_id = add(record, parameters={"order": order})
+        assert ids(record, text=order) == [invocation_id]
+
+
+class TestModels:
+    @pytest.fixture
+    def made(self, record):
+        """Two versions, made and used; and the first one again, after the model was deleted."""
+        version = {"model_name": "iris", "model_version": "1"}
+        return {
+            "made": add(record, 0, function="train", mlflow={**version, "run_id": "r1"}),
+            "used": add(record, 1, mlflow=version),
+            "evaluated": add(record, 2, mlflow={**version, "run_id": "another run of its own"}),
+            "second": add(record, 3, function="train", mlflow={**version, "model_version": "2", "run_id": "r2"}),
+            "other": add(record, 4, mlflow={"model_name": "wine", "model_version": "1"}),
+            "anew": add(record, 5, function="train", mlflow={**version, "run_id": "r3"}),
+            "used_anew": add(record, 6, mlflow=version),
+        }
+
+    def test_by_model_version_and_run(self, record, made):
+        assert ids(record, model_name="wine") == [made["other"]]
+        assert ids(record, model_name="iris", model_version="2") == [made["second"]]
+        assert ids(record, model_name="iris", function="train") == [made["anew"], made["second"], made["made"]]
+        assert ids(record, run_id="r1") == [made["made"]]
+        assert ids(record, run_id="r1", function="echo") == ids(record, model_name="iri") == []
+
+    def test_those_that_used_a_version_did_not_make_it(self, record, made):
+        of_first = {"model_name": "iris", "model_version": "1"}
+        before = NOON + timedelta(minutes=5)
+        assert ids(record, **of_first, not_run_id="r3", finished_since=before) == [made["used_anew"]]
+        assert ids(record, **of_first, not_run_id="r1", until=before) == [made["evaluated"], made["used"]]
+
+    def test_what_records_claim(self, record, made):
+        claims = record.store.claims(ids=[made["used"], "nobody", made["made"]], run_ids=["r1", "r3", "nobody"])
+        assert [claim.id for claim in claims] == [made["made"], made["used"], made["anew"]]
+        assert claims[0] == Claim(made["made"], "train", Status.SUCCEEDED, NOON, "r1", "iris", "1")
+        assert record.store.claims(ids=[], run_ids=[]) == []
+
+
+FILTERS = {
+    "function": st.sampled_from(["a", "b", "c"]),
+    "statuses": st.lists(st.sampled_from([Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.LOST]), max_size=3),
+    "start": st.sampled_from(Start),
+    "since": st.integers(0, 40).map(lambda minutes: NOON + timedelta(minutes=minutes)),
+    "until": st.integers(0, 40).map(lambda minutes: NOON + timedelta(minutes=minutes)),
+    "text": st.sampled_from(["n1", "N2", "nobody"]),
+    "model_name": st.sampled_from(["x", "y"]),
+    "run_id": st.sampled_from(["r1", "r2", "r3"]),
+}
+
+
+@pytest.mark.parametrize("how", ["at_once", "in_small_steps"])
+def test_any_filters_together_find_what_fits_all_of_them(record, request, how):
+    if how == "in_small_steps":
+        request.getfixturevalue("small_steps")
+    for minutes in range(40):
+        names = {"model_name": "xy"[minutes % 2], "model_version": str(minutes % 3)} if minutes % 5 else None
+        add(
+            record,
+            minutes,
+            function="ab"[minutes % 7 < 2],
+            status=[Status.SUCCEEDED, Status.SUCCEEDED, Status.FAILED, Status.QUEUED][minutes % 4],
+            start=[Start.COLD, Start.WARM][minutes % 3 == 0],
+            parameters={"n": f"n{minutes}"},
+            mlflow=names and {**names, "run_id": f"r{minutes % 6}"},
+        )
+    everything, _ = record.store.search(limit=100)
+
+    def fits(found, wanted):
+        mlflow = found.mlflow or {}
+        return (
+            wanted.function in (None, found.function)
+            and (not wanted.statuses or found.status in wanted.statuses)
+            and wanted.start in (None, found.start)
+            and (wanted.since is None or found.created_at >= wanted.since)
+            and (wanted.until is None or found.created_at < wanted.until)
+            and (wanted.text is None or wanted.text.lower() in json.dumps(found.parameters))
+            and wanted.model_name in (None, mlflow.get("model_name"))
+            and wanted.run_id in (None, mlflow.get("run_id"))
+        )
+
+    @settings(max_examples=80, deadline=None)
+    @given(filters=st.fixed_dictionaries({}, optional=FILTERS), limit=st.integers(1, 10))
+    def check(filters, limit):
+        wanted = Wanted(**filters)
+        found = list(pages(record, wanted, limit=limit))
+        assert [one.id for page in found for one in page] == [one.id for one in everything if fits(one, wanted)]
+        assert max(map(len, found)) <= limit
+
+    check()
+
+
+def test_a_search_that_takes_long_is_broken_off_and_goes_on_from_there(record, small_steps):
+    old, *_ = [add(record, minutes, parameters={"n": minutes}) for minutes in range(9)]
+    found = list(pages(record, Wanted(text='"n":0}')))
+    assert [len(page) for page in found] == [0, 0, 0, 0, 1]
+    assert found[-1][0].id == old
+
+
+def test_a_filtered_page_neither_repeats_nor_misses_when_others_are_accepted_meanwhile(record, small_steps):
+    old = [add(record, minutes, start=[Start.COLD, Start.WARM][minutes % 2]) for minutes in range(10)]
+    seen = []
+    for page in pages(record, Wanted(start=Start.WARM), limit=2):
+        seen += [invocation.id for invocation in page]
+        add(record, 20, start=Start.WARM)
+    assert seen == old[::-2]
+
+
+def test_the_states_an_invocation_went_through(record):
+    invocation_id = record.start()
+    record.store.mark_starting(invocation_id, container_name="echo-1")
+    record.store.mark_starting(invocation_id, container_name="echo-2")
+    record.mark_running(invocation_id, "echo-2")
+    record.finish(invocation_id)
+    events = record.store.events(invocation_id)
+    assert [(event.status, event.attempt) for event in events] == [
+        (Status.QUEUED, 1),
+        (Status.STARTING, 1),
+        (Status.STARTING, 2),
+        (Status.RUNNING, 2),
+        (Status.SUCCEEDED, 2),
+    ]
+    moments = [event.at for event in events]
+    assert moments == sorted(moments)
+    assert moments[0].tzinfo is UTC
+    assert record.store.events("nobody") == []

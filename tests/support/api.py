@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +18,20 @@ from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
 from function_runner.errors import AlreadyEnded, HandlerError, InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
-from function_runner.invocation import Invocation, Mode, Progress, Request, Start, Status, Timings, new_invocation_id
+from function_runner.invocation import (
+    Claim,
+    Event,
+    Invocation,
+    Mode,
+    Progress,
+    Request,
+    Start,
+    Status,
+    Timings,
+    new_invocation_id,
+)
 from function_runner.pool import PoolStatistics, PoolTotals
-from function_runner.store import Repeated
+from function_runner.store import Repeated, Wanted
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
 IMAGE = Image(tag="smlops/function-echo:0123456789ab", id="sha256:1", base_id="sha256:2", size_bytes=7, built_at=NOW)
@@ -120,6 +132,7 @@ class Store:
     records: dict[str, Invocation] = field(default_factory=dict)
     error: Exception | None = None
     searches: list[dict[str, Any]] = field(default_factory=list)
+    made: list[Claim] = field(default_factory=list)
 
     def check(self) -> None:
         if self.error is not None:
@@ -129,17 +142,23 @@ class Store:
         self.check()
         return self.records.get(invocation_id)
 
-    def search(self, **wanted: Any) -> tuple[list[Invocation], str | None]:
+    def search(self, wanted: Wanted, *, limit: int, before: str | None) -> tuple[list[Invocation], str | None]:
         self.check()
-        self.searches.append(wanted)
-        if wanted["before"] not in (None, "page2"):
+        self.searches.append({"wanted": wanted, "limit": limit, "before": before})
+        if before not in (None, "page2"):
             raise InvalidRequest("This page does not exist.")
-        found = [
-            record
-            for record in reversed(self.records.values())
-            if wanted["function"] in (None, record.function) and wanted["status"] in (None, record.status)
-        ]
-        return found[: wanted["limit"]], "page2" if len(found) > wanted["limit"] else None
+        found = list(reversed(self.records.values()))
+        return found[:limit], "page2" if len(found) > limit else None
+
+    def events(self, invocation_id: str) -> list[Event]:
+        self.check()
+        record = self.records[invocation_id]
+        events = [Event(Status.QUEUED, record.created_at, 1)]
+        return events + ([Event(record.status, record.finished_at, 1)] if record.finished_at else [])
+
+    def claims(self, *, ids: Collection[str], run_ids: Collection[str]) -> list[Claim]:
+        self.check()
+        return [claim for claim in self.made if claim.id in ids or claim.mlflow_run_id in run_ids]
 
     def position(self, sequence: int) -> int:
         return 7
@@ -343,7 +362,9 @@ def finished(**changes: Any) -> Invocation:
         container_name="echo-0123456789ab",
         start=Start.COLD,
         timings=Timings(0.1, 0.0, 9.0, 91.0, 300.0, 1.0, 50.0, 1.0, 452.1),
+        parameters_sha256="b" * 64,
         result="done",
+        result_sha256="c" * 64,
         source_hash="a" * 64,
         image_tag=IMAGE.tag,
         image_id=IMAGE.id,

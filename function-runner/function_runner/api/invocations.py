@@ -15,15 +15,17 @@ from function_runner.api.schemas import (
     InvocationPage,
     InvocationsQuery,
     LogsQuery,
+    PastQuery,
     Record,
     ReplayAnswer,
     ReplayRequest,
+    WholeRecord,
 )
 from function_runner.api.services import Services
 from function_runner.api.text import as_text
 from function_runner.followers import Position, with_progress
 from function_runner.invocation import Invocation, Mode, Start, Status
-from function_runner.store import digest
+from function_runner.store import Wanted, digest
 
 TEXT = "text/plain"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -48,7 +50,7 @@ def routes() -> list[Route]:
             show,
             summary="The record of an invocation",
             tag="Invocations",
-            answer=Record,
+            answer=WholeRecord,
             headers=("X-Invocation-Id",),
             problems=(errors.InvocationNotFound, errors.StoreUnavailable),
         ),
@@ -117,15 +119,34 @@ def routes() -> list[Route]:
 
 def search(services: Services, *, query: InvocationsQuery) -> InvocationPage:
     """One page of records."""
-    found, cursor = services.store.search(
-        function=query.function, status=query.status, limit=query.limit, before=query.before
+    if query.model_version is not None and query.model_name is None:
+        raise _unfit("model_version", "needs a model_name beside it")
+    if query.since is not None and query.until is not None and query.since >= query.until:
+        raise _unfit("until", "must be later than since")
+    wanted = Wanted(
+        function=query.function,
+        statuses=query.status or (),
+        start=query.start,
+        since=query.since,
+        until=query.until,
+        text=query.q,
+        model_name=query.model_name,
+        model_version=query.model_version,
+        run_id=query.run_id,
     )
+    return page_of(services, wanted, query)
+
+
+def page_of(services: Services, wanted: Wanted, query: PastQuery) -> InvocationPage:
+    """One page of the records that fit."""
+    found, cursor = services.store.search(wanted, limit=query.limit, before=query.before)
     return InvocationPage(invocations=[_record(services, invocation) for invocation in found], next=cursor)
 
 
-def show(services: Services, *, invocation_id: str) -> Record:
-    """The record of an invocation."""
-    return _record(services, _find(services, invocation_id))
+def show(services: Services, *, invocation_id: str) -> WholeRecord:
+    """The record of an invocation, with the states it went through."""
+    record = _record(services, _find(services, invocation_id))
+    return WholeRecord.with_events(record, services.store.events(invocation_id))
 
 
 def logs(services: Services, *, invocation_id: str, query: LogsQuery) -> Response:
@@ -211,6 +232,12 @@ def _position(services: Services, invocation: Invocation) -> int | None:
     if position is not None or invocation.mode is not Mode.ASYNC or invocation.sequence is None:
         return position
     return services.store.position(invocation.sequence)
+
+
+def _unfit(name: str, detail: str) -> errors.InvalidRequest:
+    return errors.InvalidRequest(
+        f"The query is not understood: {name} {detail}.", errors=[errors.FieldError(f"/{name}", detail)]
+    )
 
 
 def _find(services: Services, invocation_id: str) -> Invocation:

@@ -5,6 +5,8 @@ not know; answers are built field by field.
 """
 
 import math
+import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -21,7 +23,7 @@ from pydantic import (
 
 from function_runner.diagnosis import Kind
 from function_runner.function import NAME_PATTERN
-from function_runner.invocation import Invocation, LogState, Mode, Start, Status
+from function_runner.invocation import Event, Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
 
 
@@ -44,12 +46,52 @@ def _finite_or_none(number: object) -> object:
     return number if isinstance(number, int | float) and math.isfinite(number) else None
 
 
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+
 Moment = Annotated[
     datetime,
     PlainSerializer(moment_as_text, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:34:56.789Z"]}),
 ]
 _InDigits = BeforeValidator(_as_number)
+
+
+_STATUS = "|".join(Status)
+
+
+def _as_statuses(text: object) -> object:
+    words = text.split(",") if isinstance(text, str) else []
+    if not words or not set(words) <= set(Status):
+        raise ValueError(f"must be one or several, with commas between them, of {', '.join(Status)}")
+    return tuple(dict.fromkeys(words))
+
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _as_moment(text: object) -> object:
+    # pydantic would also take seconds since 1970, days, and moments without a zone.
+    try:
+        if not isinstance(text, str) or not _RFC_3339.fullmatch(text):
+            raise ValueError
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+            raise ValueError
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"must be a time with its zone, such as 2026-01-31T12:34:56Z or, where a plus sign is written %2B, "
+            f"2026-01-31T12:34:56%2B01:00, from {FIRST_YEAR} to {LAST_YEAR}"
+        ) from None
+    return moment
+
+
+_Words = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+_AskedMoment = Annotated[datetime, BeforeValidator(_as_moment)]
+_Statuses = Annotated[
+    tuple[Status, ...],
+    BeforeValidator(_as_statuses),
+    WithJsonSchema({"type": "string", "pattern": f"^({_STATUS})(,({_STATUS}))*$", "examples": ["failed,timed_out"]}),
+]
 Metric = Annotated[float | None, BeforeValidator(_finite_or_none)]
 
 
@@ -243,6 +285,8 @@ class MlflowReference(Answer):
     experiment_id: str | None = None
     model_name: str | None = None
     model_version: str | None = None
+    model_alias: str | None = None
+    """The version as it was asked for: `latest`, `@` and an alias, or a number; null when none was asked for."""
     model_uri: str | None = None
 
 
@@ -262,6 +306,9 @@ class Record(InvocationAnswer):
 
     parameters: dict[str, Any]
     """With the schema's defaults, as the handler got them."""
+    parameters_sha256: str | None
+    """Of the parameters as JSON without spaces and with sorted keys; the same for the result."""
+    result_sha256: str | None
     created_at: Moment
     started_at: Moment | None
     """When it was handed to its container."""
@@ -290,6 +337,9 @@ class Record(InvocationAnswer):
     source_hash: str | None
     """Over every file of the function's folder at that time."""
     log_state: LogState | None
+    log_bytes: int | None
+    log_sha256: str | None
+    """Of its log, once that is closed."""
     mlflow: MlflowReference | None
     progress: ProgressAnswer | None
     """Null when the function says nothing of it."""
@@ -304,6 +354,8 @@ class Record(InvocationAnswer):
         return cls(
             **_common(invocation),
             parameters=dict(invocation.parameters),
+            parameters_sha256=invocation.parameters_sha256,
+            result_sha256=invocation.result_sha256,
             created_at=invocation.created_at,
             started_at=invocation.started_at,
             finished_at=invocation.finished_at,
@@ -323,10 +375,32 @@ class Record(InvocationAnswer):
             image=image if invocation.image_tag or invocation.image_id else None,
             source_hash=invocation.source_hash,
             log_state=invocation.log_state,
+            log_bytes=invocation.log_bytes,
+            log_sha256=invocation.log_sha256,
             mlflow=MlflowReference.model_validate(mlflow) if mlflow else None,
             progress=ProgressAnswer.model_validate(invocation.progress) if invocation.progress else None,
             queue_position=queue_position,
         )
+
+
+class EventAnswer(Answer):
+    """An invocation entered a state."""
+
+    status: Status
+    at: Moment
+    attempt: int
+
+
+class WholeRecord(Record):
+    """Everything that is known of an invocation, and the states it went through."""
+
+    events: list[EventAnswer]
+    """Oldest first."""
+
+    @classmethod
+    def with_events(cls, record: Record, events: Iterable[Event]) -> "WholeRecord":
+        """The record and its history."""
+        return cls(**dict(record), events=[EventAnswer.model_validate(event) for event in events])
 
 
 def _common(invocation: Invocation) -> dict[str, Any]:
@@ -358,22 +432,43 @@ class ReplayAnswer(Answer):
     """Whether both results are equal; null when one of them has none (yet)."""
 
 
-class InvocationsQuery(Query):
-    """Which invocations to list."""
+class PastQuery(Query):
+    """Which page of the history."""
 
-    function: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    """Only of this function."""
-    status: Status | None = None
-    """Only in this state."""
     limit: Annotated[int, Field(ge=1, le=200), _InDigits] = 50
     before: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     """`next` of the page before this one."""
+
+
+class InvocationsQuery(PastQuery):
+    """Which invocations to list: those that fit everything that is said."""
+
+    function: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Only of this function."""
+    status: _Statuses | None = None
+    """Only in this state, or in one of several with commas between them."""
+    start: Start | None = None
+    """Only those whose container was made for them (`cold`), was waiting (`warm`), or had served others (`reused`)."""
+    since: _AskedMoment | None = None
+    """Only those accepted at this moment or later."""
+    until: _AskedMoment | None = None
+    """Only those accepted before this moment."""
+    q: _Words | None = None
+    """Only those that have this text in the container's name, the caller, the parameters, the result or the error, or
+    whose id begins with it. Large and small letters are the same. A whole id or name finds just its own."""
+    model_name: _Words | None = None
+    """Only those that made or used this model."""
+    model_version: _Words | None = None
+    """And this version of it, a number."""
+    run_id: _Words | None = None
+    """Only those whose result names this run of MLflow."""
 
 
 class InvocationPage(Answer):
     """Invocations, newest first."""
 
     invocations: list[Record]
+    """Fewer than asked for, or none, does not mean that this is the last page."""
     next: str | None
     """Pass it as `before` for the next page; null at the end."""
 
