@@ -109,6 +109,7 @@ def container_spec(
     token: str,
     image: str,
     image_id: str,
+    base_image_id: str | None = None,
     runtime_address: tuple[str, int],
     instance: str,
     host_cpus: int,
@@ -130,6 +131,8 @@ def container_spec(
     runtime_host = f"{token}.{RUNTIME_DOMAIN}"
     cpus = min(function.cpus, float(host_cpus))
     environment = _environment(function, settings, name, f"{runtime_host}:{runtime_port}", image_id, cpus)
+    if base_image_id is not None:
+        environment["SMLOPS_BASE_IMAGE_ID"] = base_image_id
     if in_advance:
         environment["AWS_LAMBDA_INITIALIZATION_TYPE"] = "provisioned-concurrency"
     if model is not None:

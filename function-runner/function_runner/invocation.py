@@ -178,7 +178,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Mention:
     """What the record of an invocation says of the model that it made or used."""
 
     id: str

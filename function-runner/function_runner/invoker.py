@@ -495,7 +495,7 @@ class Invoker:
             _NotRecorded: the database stayed away; the record stays open until the reaper closes it.
         """
         patience = Deadline.after(RECORD_SECONDS)
-        mlflow = _mlflow_facts(result)
+        mlflow = _mlflow_facts(result, journey)
         while True:
             try:
                 finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=mlflow)
@@ -746,10 +746,14 @@ def _parse_result(function: str, body: bytes) -> Any:
         raise InvalidResult(f"Function {function!r} returned something that is not strict JSON: {error}") from error
 
 
-def _mlflow_facts(result: Any) -> dict[str, Any] | None:
+def _mlflow_facts(result: Any, journey: _Journey) -> dict[str, Any] | None:
     if not isinstance(result, dict):
         return None
     facts = {name: result[name] for name in MLFLOW_FIELDS if isinstance(result.get(name), str | int)}
+    environment = journey.place.environment
+    asked = environment.function.model_of(journey.invocation.parameters) if environment is not None else None
+    if asked is not None and asked[0] == facts.get("model_name"):
+        facts["model_alias"] = asked[1]  # the result has the number that it meant
     return facts or None
 
 

@@ -970,6 +970,7 @@ class Pool:
             token=token,
             image=start.image.tag,
             image_id=start.image.id,
+            base_image_id=start.image.base_id,
             runtime_address=self._runtime_address,
             instance=self._instance,
             host_cpus=self._host_cpus,

@@ -77,12 +77,12 @@ from function_runner.errors import (
     StoreUnavailable,
 )
 from function_runner.invocation import (
-    Claim,
     Event,
     HandOver,
     IdempotencyKey,
     Invocation,
     LogState,
+    Mention,
     Mode,
     Progress,
     Start,
@@ -758,15 +758,15 @@ class Store:
         with self._reading() as connection:
             return [Event(Status(row.status), row.at, row.attempt) for row in connection.execute(query)]
 
-    def claims(self, *, ids: Collection[str], run_ids: Collection[str]) -> list[Claim]:
+    def mentions(self, *, ids: Collection[str], run_ids: Collection[str]) -> list[Mention]:
         """What these invocations, and those whose results name one of these runs, say of a model; oldest first."""
-        columns = [invocations.c[entry.name] for entry in fields(Claim)]
+        columns = [invocations.c[entry.name] for entry in fields(Mention)]
         conditions = (invocations.c.id.in_(ids), invocations.c.mlflow_run_id.in_(run_ids))
         # Not one query with OR, for which a database may well read everything.
         query = union(*(select(invocations.c.sequence, *columns).where(condition) for condition in conditions))
         with self._reading() as connection:
             rows = connection.execute(query.order_by("sequence")).mappings().all()
-        return [Claim(**{entry.name: row[entry.name] for entry in fields(Claim)}) for row in rows]
+        return [Mention(**{entry.name: row[entry.name] for entry in fields(Mention)}) for row in rows]
 
     def claimed(self) -> list[Invocation]:
         """Every record that has not ended and that some runner has taken on, oldest first."""

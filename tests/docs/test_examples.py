@@ -306,6 +306,7 @@ def test_every_variable_of_a_container_is_documented(hello):
         token="0" * 32,
         image="an/image",
         image_id="sha256:0",
+        base_image_id="sha256:1",
         runtime_address=("10.0.0.2", 9001),
         instance="an instance",
         host_cpus=2,

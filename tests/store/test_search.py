@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from function_runner.errors import InvalidRequest
-from function_runner.invocation import Claim, Start, Status
+from function_runner.invocation import Mention, Start, Status
 from function_runner.store import Wanted
 
 
@@ -326,11 +326,11 @@ class TestModels:
         assert ids(record, **of_first, not_run_id="r3", finished_since=before) == [made["used_anew"]]
         assert ids(record, **of_first, not_run_id="r1", until=before) == [made["evaluated"], made["used"]]
 
-    def test_what_records_claim(self, record, made):
-        claims = record.store.claims(ids=[made["used"], "nobody", made["made"]], run_ids=["r1", "r3", "nobody"])
-        assert [claim.id for claim in claims] == [made["made"], made["used"], made["anew"]]
-        assert claims[0] == Claim(made["made"], "train", Status.SUCCEEDED, NOON, "r1", "iris", "1")
-        assert record.store.claims(ids=[], run_ids=[]) == []
+    def test_what_records_say_of_models(self, record, made):
+        mentions = record.store.mentions(ids=[made["used"], "nobody", made["made"]], run_ids=["r1", "r3", "nobody"])
+        assert [mention.id for mention in mentions] == [made["made"], made["used"], made["anew"]]
+        assert mentions[0] == Mention(made["made"], "train", Status.SUCCEEDED, NOON, "r1", "iris", "1")
+        assert record.store.mentions(ids=[], run_ids=[]) == []
 
 
 FILTERS = {

@@ -19,9 +19,9 @@ from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
 from function_runner.errors import AlreadyEnded, HandlerError, InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
 from function_runner.invocation import (
-    Claim,
     Event,
     Invocation,
+    Mention,
     Mode,
     Progress,
     Request,
@@ -132,7 +132,7 @@ class Store:
     records: dict[str, Invocation] = field(default_factory=dict)
     error: Exception | None = None
     searches: list[dict[str, Any]] = field(default_factory=list)
-    made: list[Claim] = field(default_factory=list)
+    made: list[Mention] = field(default_factory=list)
 
     def check(self) -> None:
         if self.error is not None:
@@ -156,9 +156,9 @@ class Store:
         events = [Event(Status.QUEUED, record.created_at, 1)]
         return events + ([Event(record.status, record.finished_at, 1)] if record.finished_at else [])
 
-    def claims(self, *, ids: Collection[str], run_ids: Collection[str]) -> list[Claim]:
+    def mentions(self, *, ids: Collection[str], run_ids: Collection[str]) -> list[Mention]:
         self.check()
-        return [claim for claim in self.made if claim.id in ids or claim.mlflow_run_id in run_ids]
+        return [mention for mention in self.made if mention.id in ids or mention.mlflow_run_id in run_ids]
 
     def position(self, sequence: int) -> int:
         return 7

@@ -36,6 +36,7 @@ def specified(**more):
         token="t" * 32,
         image="house/function-train:abcdefabcdef",
         image_id="sha256:1",
+        base_image_id="sha256:base",
         runtime_address=("10.1.2.3", 9001),
         instance="i1",
         host_cpus=2,
@@ -113,6 +114,7 @@ def test_the_container_knows_who_it_is(spec, environment):
     assert environment["AWS_LAMBDA_LOG_STREAM_NAME"] == environment["SMLOPS_CONTAINER_NAME"] == spec.name
     assert environment["AWS_LAMBDA_FUNCTION_VERSION"] == "abcdefabcdef"
     assert environment["SMLOPS_IMAGE_ID"] == "sha256:1"
+    assert environment["SMLOPS_BASE_IMAGE_ID"] == "sha256:base"
     assert environment["LEVEL"] == "3"
 
 

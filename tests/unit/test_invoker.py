@@ -30,6 +30,7 @@ from function_runner.errors import (
     TimedOut,
 )
 from function_runner.invocation import LogState, Request, Start, Status
+from function_runner.store import Wanted
 from support.waiting import wait_until
 
 ECHO = "def handler(event, context):\n    print('echoing')\n    return {'event': event, 'id': context.aws_request_id}\n"
@@ -63,7 +64,7 @@ def running(runner, name):
     """Wait until an invocation of this function runs, and return its record."""
 
     def found():
-        records, _ = runner.store.search(function=name, status="running", limit=1)
+        records, _ = runner.store.search(Wanted(function=name, statuses=[Status.RUNNING]), limit=1)
         return records[0] if records else None
 
     return wait_until(found)
@@ -453,6 +454,27 @@ def test_what_a_result_says_about_mlflow_is_in_the_record(runner):
     record = runner.store.get(runner.invoke("train").id)
     assert record.mlflow["run_id"] == "r1"
     assert record.mlflow["model_version"] == "3"
+
+
+USES_A_MODEL = """
+model: {name: model, version: version}
+parameters:
+  type: object
+  properties: {model: {type: string, default: m}, version: {type: [string, integer], default: latest}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "kept"),
+    [({}, "latest"), ({"version": "@champion"}, "@champion"), ({"version": 3}, "3"), ({"model": "other"}, None)],
+)
+def test_what_was_asked_of_a_model_is_in_the_record_beside_what_was_used(runner, asked, kept):
+    runner.add(
+        "ask", "def handler(event, context):\n    return {'model_name': 'm', 'model_version': '3'}\n", USES_A_MODEL
+    )
+    record = runner.store.get(runner.invoke("ask", **asked).id)
+    assert record.mlflow["model_version"] == "3"
+    assert record.mlflow.get("model_alias") == kept
 
 
 def test_the_functions_own_environment_reaches_the_container(runner):

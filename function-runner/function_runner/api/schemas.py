@@ -616,6 +616,15 @@ class ModelPage(Answer):
     next_page_token: str | None
 
 
+class MadeBy(Answer):
+    """The invocation that made a version of a model."""
+
+    invocation_id: str
+    function: str
+    status: Status
+    created_at: Moment
+
+
 class ModelVersionAnswer(Answer):
     """A version of a registered model, with what the run that made it measured."""
 
@@ -634,6 +643,10 @@ class ModelVersionAnswer(Answer):
     """Of the run."""
     model_uri: str
     mlflow_url: str
+    made_by: MadeBy | None
+    """Null when it was registered from outside, or the record is gone."""
+    used_by_url: str
+    """The invocations that used it, from this server's root."""
 
 
 class ModelVersionPage(Answer):
