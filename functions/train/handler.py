@@ -32,6 +32,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     split = split_iris(parameters.test_size, parameters.random_state)
     if parameters.tune:
         check_folds(parameters, split)
+    if earlier := tracking.registered_before(context.aws_request_id):
+        print(f"An earlier attempt has registered {earlier['model_uri']}: nothing is trained again", flush=True)
+        return earlier
     print(f"Iris: {len(split.train)} rows to train on, {len(split.test)} to test with", flush=True)
 
     with tracking.recorded_run(parameters, context.aws_request_id) as run:
@@ -48,27 +51,23 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         print("Measured:", ", ".join(f"{name} {value:.4f}" for name, value in evaluation.metrics.items()), flush=True)
         twin = make_twin(forest, split)
         _say_progress(trials + 3, total, "logging to MLflow")
-        logged = tracking.record_model(forest, twin, split, evaluation, training_time)
-        _say_progress(trials + 4, total, f"registering {parameters.model_name}")
-        version, uri = tracking.register(logged, parameters.model_name)
-        print(f"Registered {uri}", flush=True)
-    _say_progress(total, total, f"registered {parameters.model_name} version {version}")
-
-    result = evaluation.metrics | {
-        "training_time_seconds": training_time,
-        "model_name": parameters.model_name,
-        "model_version": version,
-        "model_uri": uri,
-        "run_id": run.info.run_id,
-        "experiment_id": run.info.experiment_id,
-        "parameters": chosen.as_used(),
-    }
-    if found:
-        result |= {
-            "best_parameters": found.best_parameters,
-            "best_score": found.best_score,
-            "n_trials": found.n_trials,
+        model_uri = tracking.record_model(forest, twin, split, evaluation, training_time)
+        result = evaluation.metrics | {
+            "training_time_seconds": training_time,
+            "run_id": run.info.run_id,
+            "experiment_id": run.info.experiment_id,
+            "parameters": chosen.as_used(),
         }
+        if found:
+            result |= {
+                "best_parameters": found.best_parameters,
+                "best_score": found.best_score,
+                "n_trials": found.n_trials,
+            }
+        _say_progress(trials + 4, total, f"registering {parameters.model_name}")
+        result = tracking.register(model_uri, parameters.model_name, context.aws_request_id, result)
+        print(f"Registered {result['model_uri']}", flush=True)
+    _say_progress(total, total, f"registered {result['model_name']} version {result['model_version']}")
     return result
 
 

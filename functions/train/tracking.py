@@ -44,37 +44,52 @@ from search import SearchResult, Trial
 
 EXPERIMENT = "iris"
 TWIN_FILE = "model.onnx"
+RESULT_FILE = "result.json"
+INVOCATION_TAG = "smlops.invocation_id"
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # a forest's only type that skops does not know
 
 # It tells of a missing pip each time: there is none in the image, and the requirements of the model are written below.
 logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
 
 
+def registered_before(invocation_id: str) -> dict[str, Any] | None:
+    """The result of an earlier attempt at this invocation, if it got as far as registering its model.
+
+    An attempt that is repeated may have lost its container at any moment. Registering is the last step and cannot be
+    half done, so it tells whether the work is done. Runs that such attempts have left open are closed.
+
+    Raises DependencyUnavailable when MLflow cannot be reached.
+    """
+    _check_connection()
+    with _translated_failures():
+        client = mlflow.MlflowClient()
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            return None
+        for run in client.search_runs([experiment.experiment_id], f"tags.`{INVOCATION_TAG}` = '{invocation_id}'"):
+            run_id = run.info.run_id
+            versions = client.search_model_versions(f"run_id = '{run_id}'")
+            if run.info.status == "RUNNING":
+                client.set_terminated(run_id, "FINISHED" if versions else "KILLED")
+            if versions:
+                result: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run_id}/{RESULT_FILE}")
+                return result | _named(versions[0].name, versions[0].version)
+    return None
+
+
 @contextmanager
 def recorded_run(parameters: Parameters, invocation_id: str) -> Iterator[mlflow.ActiveRun]:
     """An MLflow run that ends as FINISHED, or as FAILED when the block raises.
 
-    Raises DependencyUnavailable when MLflow cannot be reached, at the start or on the way.
+    Raises DependencyUnavailable when MLflow stops answering.
     """
-    _check_connection()
-    container_name = os.environ.get("SMLOPS_CONTAINER_NAME")
-    tags = {
-        "mlflow.source.name": "functions/train",
-        "smlops.invocation_id": invocation_id,
-        "smlops.container_name": container_name,
-        "smlops.image_id": os.environ.get("SMLOPS_IMAGE_ID"),
-        "smlops.source_hash": os.environ.get("SMLOPS_SOURCE_HASH"),
-    }
-    try:
+    tags = {"mlflow.source.name": "functions/train", **_origin(invocation_id)}
+    with _translated_failures():
         mlflow.set_experiment(EXPERIMENT)
-        with mlflow.start_run(run_name=container_name, tags={name: tag for name, tag in tags.items() if tag}) as run:
+        with mlflow.start_run(run_name=os.environ.get("SMLOPS_CONTAINER_NAME"), tags=tags) as run:
             fixed = {name: value for name, value in parameters.as_used().items() if name not in parameters.searched}
             mlflow.log_params({name: _parameter(value) for name, value in fixed.items()})
             yield run
-    except (MlflowException, requests.RequestException) as error:
-        if not _is_connection_failure(error):
-            raise  # MLflow answered, and says itself what is wrong
-        raise DependencyUnavailable(f"MLflow at {mlflow.get_tracking_uri()} stopped answering: {error}") from error
 
 
 def record_trial(trial: Trial) -> None:
@@ -91,13 +106,9 @@ def record_search(found: SearchResult) -> None:
 
 
 def record_model(
-    forest: RandomForestClassifier,
-    twin: Twin | None,
-    split: Split,
-    evaluation: Evaluation,
-    training_time: float,
-) -> ModelInfo:
-    """Log everything about the trained forest: return the model, which `register` makes known."""
+    forest: RandomForestClassifier, twin: Twin | None, split: Split, evaluation: Evaluation, training_time: float
+) -> str:
+    """Log everything about the trained forest, and return the URI of the model that is not registered yet."""
     logged = _log_model(forest, twin, split, evaluation)
     datasets = [
         mlflow.data.from_pandas(rows.assign(**{dataset.TARGET: labels}), name=dataset.NAME, targets=dataset.TARGET)
@@ -108,13 +119,40 @@ def record_model(
         evaluation.metrics | {"training_time_seconds": training_time}, model_id=logged.model_id, dataset=datasets[1]
     )
     _log_files(split, evaluation)
-    return logged
+    return logged.model_uri
 
 
-def register(logged: ModelInfo, model_name: str) -> tuple[str, str]:
-    """The last step, when nothing can fail any more: return the version and its URI."""
-    registered = mlflow.register_model(logged.model_uri, model_name, await_registration_for=30)
-    return str(registered.version), f"models:/{model_name}/{registered.version}"
+def register(model_uri: str, model_name: str, invocation_id: str, result: dict[str, Any]) -> dict[str, Any]:
+    """Register the model, as the last step, and return the result with its name, version and URI.
+
+    The result is stored beside the run first, so that an attempt after this one can return it.
+    """
+    mlflow.log_dict(result, RESULT_FILE)
+    registered = mlflow.register_model(model_uri, model_name, await_registration_for=30, tags=_origin(invocation_id))
+    return result | _named(model_name, registered.version)
+
+
+def _named(model_name: str, version: int | str) -> dict[str, str]:
+    return {
+        "model_name": model_name,
+        "model_version": str(version),
+        "model_uri": f"models:/{model_name}/{version}",
+    }
+
+
+def _origin(invocation_id: str) -> dict[str, str]:
+    """Tags that lead from MLflow to the record of the invocation, in the record's own words."""
+    container_name = os.environ.get("SMLOPS_CONTAINER_NAME")
+    tags = {
+        INVOCATION_TAG: invocation_id,
+        "smlops.function": os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
+        "smlops.container_name": container_name,
+        "smlops.log_file": container_name and f"logs/{container_name}.log",
+        "smlops.image_id": os.environ.get("SMLOPS_IMAGE_ID"),
+        "smlops.base_image_id": os.environ.get("SMLOPS_BASE_IMAGE_ID"),
+        "smlops.source_hash": os.environ.get("SMLOPS_SOURCE_HASH"),
+    }
+    return {name: tag for name, tag in tags.items() if tag}
 
 
 def _log_model(forest: RandomForestClassifier, twin: Twin | None, split: Split, evaluation: Evaluation) -> ModelInfo:
@@ -191,6 +229,16 @@ def _write_json(path: Path, value: Any) -> None:
 def _parameter(value: Any) -> str:
     """As JSON, so that null, true and ranges read in MLflow as they were written in the request."""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+@contextmanager
+def _translated_failures() -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        if not _is_connection_failure(error):
+            raise  # MLflow answered, and says itself what is wrong
+        raise DependencyUnavailable(f"MLflow at {mlflow.get_tracking_uri()} stopped answering: {error}") from error
 
 
 def _is_connection_failure(error: BaseException | None) -> bool:

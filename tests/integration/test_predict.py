@@ -62,6 +62,41 @@ def test_a_version_by_alias(stack, version):
     assert stack.get("/models/iris_model/versions/@champion").json["version"] == version
 
 
+def test_what_was_asked_for_what_was_used_and_who_used_it_can_be_found(stack, version):
+    asked = {wanted: predict(stack, model_version=wanted, features=SETOSA) for wanted in ("latest", version)}
+
+    for wanted, answer in asked.items():
+        mlflow = stack.record(answer.json["invocation_id"])["mlflow"]
+        assert (mlflow["model_alias"], mlflow["model_version"]) == (wanted, version)
+    described = stack.get(f"/models/iris_model/versions/{version}").json
+    users = stack.get(f"{described['used_by_url']}?limit=200").json["invocations"]
+    ids = [user["invocation_id"] for user in users]
+    assert {answer.json["invocation_id"] for answer in asked.values()} <= set(ids)
+    assert described["made_by"]["invocation_id"] not in ids
+    assert {user["function"] for user in users} == {"predict"}
+    of_model = stack.get(f"/invocations?model_name=iris_model&model_version={version}&q=setosa").json["invocations"]
+    assert (
+        set(ids) >= {found["invocation_id"] for found in of_model} >= {a.json["invocation_id"] for a in asked.values()}
+    )
+
+
+def test_a_model_registered_anew_has_other_makers_and_users_though_its_numbers_are_the_same(stack, version):
+    train = {"n_estimators": 2, "random_state": 1, "model_name": "registered_anew"}
+    before = stack.invoke("train", train)
+    assert predict(stack, model_name="registered_anew", features=SETOSA).result["model_version"] == "1"
+    deleted = stack.request(
+        "DELETE", "/mlflow/api/2.0/mlflow/registered-models/delete", json={"name": "registered_anew"}
+    )
+    assert deleted.status == 200, deleted.text
+
+    after = stack.invoke("train", train)
+
+    anew = stack.get("/models/registered_anew/versions/1").json
+    assert before.result["model_version"] == after.result["model_version"] == "1"
+    assert anew["made_by"]["invocation_id"] == after.json["invocation_id"]
+    assert stack.get(anew["used_by_url"]).json["invocations"] == []
+
+
 def test_a_damaged_onnx_form_is_replaced_by_the_other_one(stack, version):
     trained = stack.invoke("train", {"n_estimators": 30, "random_state": 1, "model_name": "damaged_twin"}).result
     number = trained["model_version"]

@@ -9,6 +9,20 @@ def trained(stack):
     return stack.invoke("train", {"n_estimators": 20, "random_state": 7, "max_features": "sqrt"})
 
 
+def origin(stack, answer):
+    """The tags that lead from MLflow to the record."""
+    record = stack.record(answer.json["invocation_id"])
+    return {
+        "smlops.invocation_id": record["invocation_id"],
+        "smlops.function": "train",
+        "smlops.container_name": record["container_name"],
+        "smlops.log_file": record["log_file"],
+        "smlops.image_id": record["image"]["id"],
+        "smlops.base_image_id": record["image"]["base_id"],
+        "smlops.source_hash": record["source_hash"],
+    }
+
+
 def test_it_works(trained):
     assert trained.result["accuracy"] > 0.8
 
@@ -22,8 +36,7 @@ def test_the_run_is_in_mlflow_with_parameters_measures_and_identity(stack, train
     assert run["status"] == "FINISHED"
     assert run["parameters"]["n_estimators"] == "20"
     assert run["metrics"]["accuracy"] == pytest.approx(result["accuracy"])
-    assert trained.json["invocation_id"] in run["tags"].values()
-    assert stack.record(trained.json["invocation_id"])["image"]["id"] in run["tags"].values()
+    assert origin(stack, trained).items() <= run["tags"].items()
     assert run["mlflow_url"] == f"/mlflow/#/experiments/{result['experiment_id']}/runs/{result['run_id']}"
 
 
@@ -47,6 +60,10 @@ def test_the_version_is_registered_with_its_run(stack, trained):
     assert version["metrics"]["accuracy"] == pytest.approx(result["accuracy"])
     assert version["parameters"]["n_estimators"] == "20"
     assert version["status"] == "READY"
+    assert version["tags"] == origin(stack, trained)
+    assert version["made_by"]["invocation_id"] == trained.json["invocation_id"]
+    assert version["made_by"]["function"] == "train"
+    assert stack.get(version["used_by_url"]).json == {"invocations": [], "next": None}
 
 
 def test_the_model_has_a_second_form_that_was_compared_with_the_first(stack, trained):
@@ -69,7 +86,9 @@ def test_the_record_ties_invocation_run_and_model_together(stack, trained):
 
     assert record["mlflow"] == {
         key: trained.result[key] for key in ("run_id", "experiment_id", "model_name", "model_version", "model_uri")
-    }
+    } | {"model_alias": None}
+    by_run = stack.get(f"/invocations?run_id={trained.result['run_id']}").json["invocations"]
+    assert [found["invocation_id"] for found in by_run] == [record["invocation_id"]]
 
 
 def test_the_same_seed_gives_the_same_measures(stack, trained):
