@@ -21,7 +21,7 @@ from function_runner.errors import (
 )
 from function_runner.invocation import Invocation, LogState, Mode, Request, Status, new_invocation_id, utc_now
 from function_runner.retry import next_attempt
-from function_runner.store import Repeated
+from function_runner.store import Repeated, Wanted
 from support.waiting import wait_until
 
 ECHO = "def handler(event, context):\n    return {'event': event, 'id': context.aws_request_id}\n"
@@ -260,7 +260,7 @@ class TestCancel:
 
         thread = threading.Thread(target=call)
         thread.start()
-        (record,) = wait_until(lambda: runner.store.search(status="running")[0])
+        (record,) = wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
         runner.invoker.cancel(record.id)
         thread.join()
         assert isinstance(outcome[0], Cancelled)

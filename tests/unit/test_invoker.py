@@ -343,7 +343,7 @@ def test_a_function_runs_no_more_often_at_once_than_it_allows(runner):
     calls = [in_background(runner, "one", seconds=0.2) for _ in range(3)]
     seen = set()
     while any(thread.is_alive() for thread, _ in calls):
-        seen.add(len(runner.store.search(function="one", status="running")[0]))
+        seen.add(len(runner.store.search(Wanted(function="one", statuses=["running"]))[0]))
         time.sleep(0.01)
     assert max(seen) == 1
     assert [outcome[0].status for _, outcome in calls] == [Status.SUCCEEDED] * 3
@@ -370,7 +370,7 @@ def test_places_are_given_first_come_first_served(make_runner):
         wait_until(lambda n=n: runner.pool.totals()["in_use"] + runner.pool.totals()["waiting"] == n + 1)
     for thread, _ in calls:
         thread.join()
-    records, _ = runner.store.search(function="sleep")
+    records, _ = runner.store.search(Wanted(function="sleep"))
     by_start = sorted(records, key=lambda record: record.started_at)
     assert [record.parameters["n"] for record in by_start] == [0, 1, 2, 3]
 

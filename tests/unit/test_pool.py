@@ -8,6 +8,7 @@ import pytest
 
 from function_runner.errors import Busy, HandlerError, InitError, QueueTimeout, RunnerError, StoreUnavailable, TimedOut
 from function_runner.invocation import Request, Start, Status
+from function_runner.store import Wanted
 from support.waiting import wait_until
 
 COUNT = "n = 0\ndef handler(event, context):\n    global n\n    n += 1\n    return n\n"
@@ -94,7 +95,7 @@ class TestWarm:
         wait_until(lambda: runner.engine.calls[-1] == "set_cpu_shares")
         before = len(runner.engine.calls)
         thread, outcome = in_background(runner, "sleep", seconds=0.3)
-        wait_until(lambda: runner.store.search(status="running")[0])
+        wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
         assert runner.engine.calls[before:] == []
         thread.join()
         assert outcome[0].start is Start.WARM
@@ -160,7 +161,9 @@ class TestOrder:
         calls = []
         for n in range(20):
             calls.append(in_background(runner, "sleep", n=n, seconds=0.02))
-            wait_until(lambda n=n: len(runner.store.search(function="sleep", limit=100)[0]) == n + 1, every=0.002)
+            wait_until(
+                lambda n=n: len(runner.store.search(Wanted(function="sleep"), limit=100)[0]) == n + 1, every=0.002
+            )
         records = join(calls)
         assert Counter(record.status for record in records) == {Status.SUCCEEDED: 20}
         assert len({record.container_name for record in records}) == 20
@@ -185,11 +188,11 @@ class TestOrder:
         runner = make_runner(max_concurrency=1)
         runner.add("sleep", SLEEP)
         calls = [in_background(runner, "sleep", seconds=0.8)]
-        wait_until(lambda: runner.store.search(status="running")[0])
+        wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
         for number in (1, 2):
             calls.append(in_background(runner, "sleep"))
             wait_until(lambda number=number: runner.pool.totals()["waiting"] == number)
-        waiting = sorted(runner.store.search(status="queued")[0], key=lambda record: record.sequence)
+        waiting = sorted(runner.store.search(Wanted(statuses=["queued"]))[0], key=lambda record: record.sequence)
         assert [runner.pool.position(record.id) for record in waiting] == [1, 2]
         join(calls)
         assert runner.pool.position(waiting[0].id) is None
@@ -199,11 +202,11 @@ class TestOrder:
         runner.add("train", SLEEP, "timeout: 300")
         runner.add("predict", COUNT)
         calls = [in_background(runner, "train", seconds=1) for _ in range(3)]
-        wait_until(lambda: runner.store.search(function="train", status="running")[0])
+        wait_until(lambda: runner.store.search(Wanted(function="train", statuses=["running"]))[0])
         before = time.monotonic()
         runner.invoke("predict")
         assert time.monotonic() - before < 1
-        assert len(runner.store.search(function="train", status="running")[0]) == 1
+        assert len(runner.store.search(Wanted(function="train", statuses=["running"]))[0]) == 1
         assert {record.status for record in join(calls)} == {Status.SUCCEEDED}
 
     def test_a_full_queue_tells_how_long_it_may_take(self, make_runner):

@@ -16,6 +16,7 @@ from function_runner.invocation import (
     new_invocation_id,
     utc_now,
 )
+from function_runner.store import Wanted
 from support.waiting import wait_until
 
 
@@ -145,7 +146,7 @@ def test_what_somebody_works_on_stays_open(runner):
     runner.add("sleep", "import time\ndef handler(event, context):\n    time.sleep(0.7)\n")
     thread = threading.Thread(target=runner.invoke, args=("sleep",))
     thread.start()
-    wait_until(lambda: runner.store.search(status="running")[0])
+    wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
     runner.reaper.reconcile()
     thread.join()
     assert runner.latest().status is Status.SUCCEEDED

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.bench import Bench
@@ -22,6 +23,7 @@ class Subject:
 
     title: str
     target: Target
+    calls: int | None = None  # fewer than of the others
 
 
 def measure(bench: Bench) -> Section:
@@ -67,6 +69,15 @@ def _measure_records(bench: Bench, section: Section) -> None:
         Subject("GET /invocations", system.page("/invocations")),
         Subject("GET /invocations, of one function", system.page(f"/invocations?function={SUBJECT.name}")),
         Subject("GET /invocations, none found", system.page("/invocations?status=lost")),
+        Subject("GET /invocations, of two states", system.page("/invocations?status=succeeded,failed")),
+        Subject(
+            "GET /invocations, of today", system.page(f"/invocations?since={datetime.now(UTC):%Y-%m-%d}T00:00:00Z")
+        ),
+        Subject("GET /invocations, before all", system.page("/invocations?until=2020-01-01T00:00:00Z")),
+        Subject("GET /invocations, of no model", system.page("/invocations?model_name=nobody")),
+        Subject("GET /invocations, no index helps", system.page("/invocations?start=cold")),
+        Subject("GET /invocations, a text found", system.page("/invocations?q=echo")),
+        Subject("GET /invocations, a text not found", system.page("/invocations?q=no%20such%20text"), calls=30),
         Subject("GET /invocations/{id}", system.page(f"/invocations/{invocation_id}")),
         Subject("GET /health, for comparison", system.page("/health")),
     ]
@@ -80,7 +91,7 @@ def _measure_records(bench: Bench, section: Section) -> None:
         restarts.append(number(time.perf_counter() - began))
         heads.append(number(there))
         for subject in subjects:
-            cells[subject.title].append(_cell(_ask(subject, bench.pick(1000, 100))))
+            cells[subject.title].append(_cell(_ask(subject, subject.calls or bench.pick(1000, 100))))
     section.text("By the number of records in the store, p50 / p99 in milliseconds:")
     section.table(
         ["records", *heads],
