@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import wraps
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 CALL_TIMEOUT = 30.0  # seconds for one call to the engine; builds, attach and events have their own limits
 NO_SUCH_CONTAINER = 404
 NOT_RUNNING = 409
+IN_USE = 409
+NO_NAME = "<none>:<none>"
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,16 @@ class ContainerEngine(Protocol):
         """The image with this name, or None."""
 
     def images(self) -> list[Image]:
-        """Every function image of ours."""
+        """Every function image of ours that has a name."""
 
-    def remove_image(self, tag: str) -> None:
-        """Remove the image's name, and the image when nothing else uses it."""
+    def untagged_images(self) -> list[Image]:
+        """Every image of ours that has no name and that no other image is made from; its ``tag`` is its id."""
+
+    def remove_image(self, tag: str) -> bool:
+        """Remove the image's name, and the image when nothing else uses it; returns when it is gone.
+
+        Returns False, and changes nothing, when a container, or an image if it has no name, needs it.
+        """
 
     def containers(self) -> list[ContainerInfo]:
         """Every function container of ours, running or not."""
@@ -291,26 +299,28 @@ class DockerEngine:
 
     @_engine_call
     def images(self) -> list[Image]:
-        """Every function image of ours."""
+        """Every function image of ours that has a name."""
         listed = self._client().images(filters={"label": [f"{LABEL_STACK}={self._stack}", LABEL_FUNCTION]})
-        return [
-            Image(
-                tag=tag,
-                id=item["Id"],
-                base_id=item["Labels"].get(LABEL_BASE) or None,
-                size_bytes=item["Size"],
-                built_at=datetime.fromtimestamp(item["Created"], UTC),
-                labels=item["Labels"],
-            )
-            for item in listed
-            for tag in item.get("RepoTags") or ()
-        ]
+        return [_listed_image(item, tag) for item in listed for tag in item.get("RepoTags") or () if tag != NO_NAME]
 
     @_engine_call
-    def remove_image(self, tag: str) -> None:
-        """Remove the image's name, and the image when nothing else uses it."""
-        with contextlib.suppress(docker.errors.ImageNotFound):
+    def untagged_images(self) -> list[Image]:
+        """Every image of ours that has no name; see `ContainerEngine.untagged_images`."""
+        listed = self._client().images(filters={"label": f"{LABEL_STACK}={self._stack}", "dangling": True})
+        return [_listed_image(item, item["Id"]) for item in listed]
+
+    @_engine_call
+    def remove_image(self, tag: str) -> bool:
+        """Remove the image's name, and the image when nothing else uses it; see `ContainerEngine.remove_image`."""
+        try:
             self._client().remove_image(tag, force=False)
+        except docker.errors.ImageNotFound:
+            return True
+        except docker.errors.APIError as error:
+            if error.status_code != IN_USE:
+                raise
+            return False
+        return True
 
     @_engine_call
     def containers(self) -> list[ContainerInfo]:
@@ -472,6 +482,17 @@ class DockerEngine:
             if self._shared is None:
                 self._shared = made
             return self._shared
+
+
+def _listed_image(item: Mapping[str, Any], tag: str) -> Image:
+    return Image(
+        tag=tag,
+        id=item["Id"],
+        base_id=item["Labels"].get(LABEL_BASE) or None,
+        size_bytes=item["Size"],
+        built_at=datetime.fromtimestamp(item["Created"], UTC),
+        labels=item["Labels"],
+    )
 
 
 def _follow_build(output: Iterator[bytes], deadline: float, spec: BuildSpec, on_output: Callable[[str], None]) -> None:

@@ -124,6 +124,15 @@ class Images:
         with self._lock:
             self._known.pop(image.tag, None)
 
+    def remove(self, image: Image) -> bool:
+        """Remove an image that nobody needs. Returns False, and it stays, when a container uses it.
+
+        Whoever is about to use it nevertheless finds it gone, and it is built again.
+        """
+        is_gone = self._engine.remove_image(image.tag)
+        self.forget(image)
+        return is_gone
+
     def release(self) -> None:
         """Send away everybody who waits for a build, now and later; the builds themselves go on."""
         with contextlib.suppress(InvalidStateError):

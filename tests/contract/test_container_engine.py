@@ -52,12 +52,12 @@ def build(engine, request, tmp_path):
     is_real = isinstance(engine, DockerEngine)
     arguments = {"PYTHON_IMAGE": request.getfixturevalue("stack").python_image} if is_real else {}
 
-    def make(code: str, *, dockerfile: str = DOCKERFILE, timeout: float = 60) -> tuple[Image, str]:
+    def make(code: str, *, dockerfile: str = DOCKERFILE, timeout: float = 60, tag: str = "") -> tuple[Image, str]:
         (tmp_path / "main.py").write_text(code)
         (tmp_path / "Dockerfile").write_text(dockerfile)
         output: list[str] = []
         spec = BuildSpec(
-            tag=f"{STACK}/function-probe:{secrets.token_hex(6)}",
+            tag=tag or f"{STACK}/function-probe:{secrets.token_hex(6)}",
             arguments=arguments,
             labels={LABEL_STACK: STACK, LABEL_FUNCTION: "probe"},
             memory_bytes=512 * MEBIBYTE,
@@ -261,3 +261,23 @@ def test_images_carry_their_labels(engine, build):
     engine.remove_image(image.tag)
     engine.remove_image(image.tag)
     assert engine.images() == []
+
+
+def test_an_image_that_a_container_uses_is_not_removed(engine, build):
+    image, _ = build("print('in use')")
+    container_id = engine.create(container(image.tag))
+    assert not engine.remove_image(image.tag)
+    assert [found.tag for found in engine.images()] == [image.tag]
+    engine.remove(container_id)
+    assert engine.remove_image(image.tag)
+    assert engine.images() == []
+
+
+def test_an_image_that_lost_its_name_is_found_without_it(engine, build):
+    first, _ = build("print('first')", tag=f"{STACK}/function-probe:same")
+    second, _ = build("print('second')", tag=f"{STACK}/function-probe:same")
+    assert [found.id for found in engine.images()] == [second.id]
+    (untagged,) = engine.untagged_images()
+    assert (untagged.id, untagged.tag) == (first.id, first.id)
+    assert engine.remove_image(untagged.tag)
+    assert engine.untagged_images() == []

@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,9 @@ class FakeEngine:
             labels=dict(spec.labels),
         )
         with self._lock:
+            if spec.tag in self._images:
+                former, of = self._images.pop(spec.tag)
+                self._images[former.id] = (replace(former, tag=former.id), of)
             self._images[spec.tag] = (image, {file.name: file.read_text() for file in folder.glob("*.py")})
         return image
 
@@ -141,12 +144,19 @@ class FakeEngine:
 
     def images(self) -> list[Image]:
         self._called("images")
-        return [image for image, _ in self._images.values()]
+        return [image for tag, (image, _) in self._images.items() if tag != image.id]
 
-    def remove_image(self, tag: str) -> None:
+    def untagged_images(self) -> list[Image]:
+        self._called("untagged_images")
+        return [image for tag, (image, _) in self._images.items() if tag == image.id]
+
+    def remove_image(self, tag: str) -> bool:
         self._called("remove_image")
         with self._lock:
+            if any(container.spec.image == tag for container in self._containers.values()):
+                return False
             self._images.pop(tag, None)
+        return True
 
     def containers(self) -> list[ContainerInfo]:
         self._called("containers")
@@ -260,6 +270,19 @@ class FakeEngine:
             container.end(137)
 
     # --- for tests ----------------------------------------------------------------------------------------------------
+
+    def change_image(self, tag: str, /, **changes: Any) -> Image:
+        """As if the image had been made otherwise. One that lost its name to a newer build has its id for a tag."""
+        with self._lock:
+            image, files = self._images.pop(tag)
+            changed = replace(image, **changes)
+            self._images[changed.tag] = (changed, files)
+        return changed
+
+    def remove_image_from_outside(self, tag: str) -> None:
+        """What ``docker rmi -f`` by hand does."""
+        with self._lock:
+            del self._images[tag]
 
     def kill_from_outside(self, name: str, exit_code: int = 137) -> None:
         """What ``docker kill`` by hand does."""

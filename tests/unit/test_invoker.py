@@ -309,7 +309,7 @@ def test_an_edited_function_runs_its_new_code(runner):
 def test_an_image_removed_by_hand_is_built_again(runner):
     runner.add("echo", ECHO)
     record = runner.invoke("echo")
-    runner.engine.remove_image(record.image_tag)
+    runner.engine.remove_image_from_outside(record.image_tag)
     assert runner.invoke("echo").status is Status.SUCCEEDED
     assert len(runner.engine.builds) == 2
 

@@ -311,7 +311,7 @@ class TestRetiring:
     def test_one_whose_image_was_removed_is_made_again(self, runner):
         runner.add("echo", COUNT, "warm: 1")
         (environment,) = ready(runner, "echo")
-        runner.engine.remove_image(environment.image.tag)
+        runner.engine.remove_image_from_outside(environment.image.tag)
         runner.invoke("echo")
         assert ready(runner, "echo")[0].image.id != environment.image.id
 
