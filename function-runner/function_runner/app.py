@@ -24,8 +24,9 @@ from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
 from function_runner.pool import Pool
 from function_runner.reaper import Reaper
+from function_runner.retention import Retention
 from function_runner.runtime_api import RuntimeApi, listen
-from function_runner.settings import Settings
+from function_runner.settings import MEBIBYTE, Settings
 from function_runner.store import Store
 from function_runner.tracking import Tracking
 
@@ -53,6 +54,7 @@ class House:
         self.models.start()
         self.services.pool.start()
         self.dispatcher.start()
+        self.services.retention.start()
         log.info("function runner is up", extra={"action": "up"})
 
     def drain(self) -> None:
@@ -67,6 +69,7 @@ class House:
         """Stop everything. Call `drain` first when somebody may still be served."""
         self.dispatcher.stop()
         self.services.followers.close()
+        self.services.retention.stop()
         self.reaper.stop()
         self.services.pool.close()
         self.models.stop()
@@ -101,7 +104,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
     listener = listen(host, settings.runtime_api_port)
     runtime_address = (host, listener.getsockname()[1])
     logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
-    store = Store(settings.database_url, owner=instance)
+    store = Store(settings.database_url, owner=instance, min_free_bytes=settings.min_free_disk_mb * MEBIBYTE)
     store.migrate()
     tracking = Tracking(settings.mlflow_tracking_uri)
     catalog = Catalog(settings)
@@ -132,6 +135,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         engine=engine,
         invoker=invoker,
         followers=Followers(store, logs, pool),
+        retention=Retention(settings, engine, catalog, store, logs, images, tracking, metrics),
         started_at=utc_now(),
     )
     app = Flask(__name__, static_folder=None)

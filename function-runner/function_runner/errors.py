@@ -86,6 +86,12 @@ class InvocationNotFound(NotFound):
     code, title = "invocation_not_found", "Invocation not found"
 
 
+class LogExpired(RunnerError):
+    """The log of this invocation was removed, because logs are not kept for ever."""
+
+    code, status, title = "log_expired", 410, "Log removed"
+
+
 class ModelNotFound(NotFound):
     """There is no such model or model version."""
 
@@ -182,6 +188,13 @@ class StoreUnavailable(RunnerError):
 
     code, status, title = "store_unavailable", 503, "Record unavailable"
     usual_retry_after = 5
+
+
+class DiskFull(RunnerError):
+    """There is too little room on the disk of the records; nothing was started."""
+
+    code, status, title = "disk_full", 507, "Disk full"
+    usual_retry_after = 60
 
 
 class LogsUnavailable(RunnerError):

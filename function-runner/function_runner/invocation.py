@@ -59,6 +59,7 @@ class LogState(StrEnum):
     TRUNCATED = "truncated"  # the output exceeded the cap; the file says so
     PARTIAL = "partial"  # the end is missing, e.g. after a crash of the runner
     MISSING = "missing"
+    EXPIRED = "expired"  # removed, because it was old or there was too much
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,8 @@ class Invoker:
                 status, and the invocation goes on. None: the caller waits to the end, however it ends.
 
         Raises:
-            FunctionNotFound, FunctionInvalid, ParametersInvalid, Busy, Draining, StoreUnavailable: refused; there is
-                no record of it.
+            FunctionNotFound, FunctionInvalid, ParametersInvalid, Busy, Draining, DiskFull, StoreUnavailable: refused;
+                there is no record of it.
             Repeated, IdempotencyKeyReused: the request's key is taken; nothing was accepted.
             RunnerError: accepted and failed. ``members`` names ``invocation_id``, ``function`` and, where one was
                 reserved, ``container_name`` and ``log_file``.
@@ -340,6 +340,7 @@ class Invoker:
         """The function, and the parameters as its handler will get them."""
         if self._is_draining:
             raise Draining
+        self._store.require_room()
         function = self._catalog.get(request.function)
         parameters = function.validate(request.parameters)
         if request.source_hash is not None and request.source_hash != function.source_hash:

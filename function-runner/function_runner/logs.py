@@ -30,6 +30,7 @@ BUILDS = "builds"
 READY = ".ready"
 TAIL_BYTES = 4096  # of a log, for a message about it
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
+OF_CONTAINER = re.compile(r"[a-z0-9][a-z0-9-]*-[0-9a-f]{12}")  # names of containers of functions, and of builds
 PLATFORM_LINE = re.compile(rb"^(START|END|REPORT) RequestId: .*\n", re.MULTILINE)
 START = b"START RequestId: "
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
@@ -49,6 +50,15 @@ class LogSummary:
     bytes: int  # size of the file
     sha256: str  # of the file
     problem: str | None = None  # why it is PARTIAL
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLog:
+    """One log file as it lies in its folder."""
+
+    name: str  # of the container; of a build: function-version
+    bytes: int  # what it takes of the disk
+    modified_at: float  # seconds since 1970
 
 
 class LogFile:
@@ -426,6 +436,82 @@ class LogStore:
         except NotFound:
             return None
 
+    def stored(self) -> Iterator[StoredLog]:
+        """The log file of every container that has, or had, an invocation; in no order.
+
+        Raises:
+            LogsUnavailable: the folder is not there.
+        """
+        return self._stored(".")
+
+    def stored_builds(self) -> Iterator[StoredLog]:
+        """The log file of every build; in no order.
+
+        Raises:
+            LogsUnavailable: the folder is not there.
+        """
+        return self._stored(BUILDS)
+
+    def find(self, container_name: str) -> StoredLog | None:
+        """The log file of this container, or None when there is none.
+
+        Raises:
+            LogsUnavailable: the folder is not there.
+        """
+        with self._folder() as folder:
+            return _look(folder, container_name)
+
+    def is_open(self, container_name: str) -> bool:
+        """True while the container's log file is being written."""
+        with self._lock:
+            file = self._open.get(container_name)
+        return file is not None and not file.is_closed
+
+    def remove(self, stored: StoredLog) -> bool:
+        """Remove a container's log file. Who reads it reads it to its end.
+
+        Returns False, and it stays, when it is being written or was written to since it was listed.
+        """
+        return not self.is_open(stored.name) and self._remove(".", stored)
+
+    def remove_build(self, stored: StoredLog) -> bool:
+        """Remove the log file of a build; as `remove`."""
+        return self._remove(BUILDS, stored)
+
+    def _stored(self, folder_name: str) -> Iterator[StoredLog]:
+        with self._folder() as logs:
+            try:
+                folder = os.open(folder_name, FOLDER, dir_fd=logs)
+            except OSError:
+                return  # nothing was built yet
+        try:
+            with os.scandir(folder) as items:
+                for item in items:
+                    name = item.name.removesuffix(".log")
+                    if name != item.name and OF_CONTAINER.fullmatch(name) and (found := _look(folder, name)):
+                        yield found
+        finally:
+            os.close(folder)
+
+    def _remove(self, folder_name: str, stored: StoredLog) -> bool:
+        with self._folder() as logs, contextlib.ExitStack() as stack:
+            try:
+                folder = os.open(folder_name, FOLDER, dir_fd=logs)
+                stack.callback(os.close, folder)
+                found = _look(folder, stored.name)
+                if found is not None and found.modified_at != stored.modified_at:
+                    return False
+                if found is not None:
+                    os.unlink(_file_name(stored.name), dir_fd=folder)
+            except FileNotFoundError:
+                return True
+            except OSError as error:
+                log.warning(
+                    "%s cannot be removed: %s", stored.name, _reason(error), extra={"action": "log_not_removed"}
+                )
+                return False
+        return True
+
     def free_bytes(self) -> int:
         """Room left on the disk of the log files.
 
@@ -613,6 +699,17 @@ def _subfolder(folder: int, name: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _look(folder: int, name: str) -> StoredLog | None:
+    """What lies there under this name; None for what is no regular file: a link is nobody's log."""
+    try:
+        found = os.stat(_file_name(name), dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return StoredLog(name, max(found.st_size, found.st_blocks * 512), found.st_mtime)
 
 
 def _file_name(name: str) -> str:

@@ -92,6 +92,24 @@ class Metrics:
             registry=registry,
         )
         self._log_bytes = Counter("smlops_log_bytes_total", "Bytes written to log files.", registry=registry)
+        self._disk_usage = Gauge(
+            "smlops_disk_usage_bytes",
+            "Room on the disk taken by records, logs, build_logs and images, as retention last saw it.",
+            ("kind",),
+            registry=registry,
+        )
+        self._removed = Counter(
+            "smlops_retention_removed_total",
+            "What was removed because it was old or there was too much, by kind.",
+            ("kind",),
+            registry=registry,
+        )
+        self._freed = Counter(
+            "smlops_retention_freed_bytes_total",
+            "Room that came free thereby; that of records is an estimate.",
+            ("kind",),
+            registry=registry,
+        )
         self._engine_errors = Counter(
             "smlops_docker_api_errors_total", "Calls to the container engine that failed.", ("op",), registry=registry
         )
@@ -151,6 +169,15 @@ class Metrics:
     def log_bytes(self, count: int) -> None:
         """So many bytes of log were written."""
         self._log_bytes.inc(count)
+
+    def set_disk_usage(self, kind: str, size: int) -> None:
+        """All there is of this kind takes so many bytes."""
+        self._disk_usage.labels(kind).set(size)
+
+    def removed(self, kind: str, count: int, size: int) -> None:
+        """So many of this kind were removed, which freed so many bytes."""
+        self._removed.labels(kind).inc(count)
+        self._freed.labels(kind).inc(size)
 
     def docker_error(self, op: str) -> None:
         """A call to the container engine failed; ``op`` is its name, e.g. ``create``."""

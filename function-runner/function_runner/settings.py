@@ -105,6 +105,14 @@ class Settings(BaseModel):
     functions_memory: Annotated[int, Field(ge=64)] = Field(default_factory=_what_is_left)
     pool_memory: Annotated[int, Field(ge=0)] = Field(default_factory=_most_of_what_is_left)
 
+    # What is kept: how long, in days, and how much; 0 sets no bound. Below so much free disk nothing new is accepted.
+    retain_records_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
+    records_max: Annotated[int, Field(ge=0)] = 1_000_000
+    retain_logs_days: Annotated[float, Field(ge=0, le=36500)] = 14.0
+    logs_max_mb: Annotated[int, Field(ge=0)] = 2048
+    retain_images_days: Annotated[float, Field(ge=0, le=36500)] = 7.0
+    min_free_disk_mb: Annotated[int, Field(ge=0)] = 256
+
     # Shutting down: how long running invocations may go on after SIGTERM,
     # and are then killed. It must leave time to clean up before the container itself is killed (stop_grace_period).
     drain_seconds: Annotated[float, Field(ge=0, le=75)] = 60.0

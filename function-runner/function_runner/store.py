@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import json
 import logging
+import os
 import re
 import sqlite3
 import threading
@@ -70,6 +71,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.types import TypeDecorator
 
 from function_runner.errors import (
+    DiskFull,
     FieldError,
     IdempotencyKeyReused,
     InvalidRequest,
@@ -90,6 +92,7 @@ from function_runner.invocation import (
     Timings,
     utc_now,
 )
+from function_runner.settings import MEBIBYTE
 
 log = logging.getLogger(__name__)
 
@@ -324,24 +327,65 @@ class Repeated(Exception):
         self.invocation_id = invocation_id
 
 
+@dataclass(frozen=True)
+class StoreSize:
+    """How much there is of records."""
+
+    records: int
+    bytes: int  # of the database's files
+    used_bytes: int  # of them, what is not free for new records
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A record of a run of MLflow."""
+
+    sequence: int
+    image_id: str | None
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One batch of records that were removed."""
+
+    last_sequence: int  # of those that were looked at
+    count: int  # of those that were removed
+    containers: frozenset[str]  # names of theirs; other records may name them too
+
+
+@dataclass(frozen=True)
+class LogOnRecord:
+    """What one record says of the log of its container."""
+
+    invocation_id: str
+    container_name: str
+    is_settled: bool  # the invocation has ended and its log is closed
+    is_expired: bool  # it is to be removed, or was
+    run_id: str | None  # of MLflow
+
+
 class Store:
     """The record of all invocations. Safe to share between threads; several runners may share one database.
 
     Every method raises `StoreUnavailable` when the database does not answer.
     """
 
-    def __init__(self, database_url: str, *, owner: str | None = None) -> None:
+    def __init__(self, database_url: str, *, owner: str | None = None, min_free_bytes: int = 0) -> None:
         """Nothing is opened yet.
 
         Args:
             database_url: ``sqlite:////absolute/path`` or ``postgresql+psycopg://…``.
             owner: names this runner in the rows it works on; default: a random name.
+            min_free_bytes: see `require_room`.
 
         Raises:
             SettingsError: the URL cannot be used.
         """
         self.owner = owner or uuid.uuid4().hex[:12]
         self._writer, self._reader = _engines(database_url)
+        self._min_free_bytes = min_free_bytes
+        is_file = self._writer.dialect.name == "sqlite"
+        self._file = Path(str(self._writer.url.database)) if is_file else None  # Postgres looks after its own disk
         self._commits = _Commits(self._writer)
         self._checkpoints = _Checkpoints(self._reader)
         self._later = _Later(self._note_all)
@@ -806,6 +850,159 @@ class Store:
         counted = {row.status: row.number for row in rows}
         return {status.value: counted.get(status, 0) for status in Status}
 
+    # --- retention ----------------------------------------------------------------------------------------------------
+
+    def require_room(self) -> None:
+        """Return when there is room for a new invocation, so that those under way can be recorded to their end.
+
+        Raises:
+            DiskFull: less than ``min_free_bytes`` are free on the disk of the database's file.
+        """
+        if self._file is None or self._min_free_bytes == 0:
+            return
+        try:
+            disk = os.statvfs(self._file.parent)
+        except OSError:
+            return  # the database itself will say what is wrong
+        free = disk.f_bavail * disk.f_frsize
+        if free < self._min_free_bytes:
+            raise DiskFull(
+                f"Only {free // MEBIBYTE} MB are free on the disk of the records, and MIN_FREE_DISK_MB asks for "
+                f"{self._min_free_bytes // MEBIBYTE}: make room, then call again. Nothing was started."
+            )
+
+    def size(self) -> StoreSize:
+        """How much there is."""
+        with self._reading() as connection:
+            records = connection.execute(select(func.count()).select_from(invocations)).scalar_one()
+            if self._file is None:
+                size = connection.execute(select(func.pg_database_size(func.current_database()))).scalar_one()
+                return StoreSize(records, size, size)
+            pages, free, page_size = (
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        files = (self._file.with_name(self._file.name + ending) for ending in ("", "-wal", "-shm"))
+        return StoreSize(records, sum(_size(file) for file in files), (pages - free) * page_size)
+
+    def first_since(self, moment: datetime) -> int:
+        """A sequence: all records below it were accepted before then, all others since.
+
+        Found by halving, without an index that every invocation would have to keep up; so it assumes that later
+        records have later times. Where the clock was set back it is only nearly right.
+        """
+        with self._reading() as connection:
+            ends = select(func.min(invocations.c.sequence), func.max(invocations.c.sequence))
+            low, high = connection.execute(ends).one()
+            if low is None:
+                return 1
+            high += 1
+            while low < high:
+                middle = (low + high) // 2
+                row = connection.execute(
+                    select(invocations.c.sequence, invocations.c.created_at)
+                    .where(invocations.c.sequence >= middle)
+                    .order_by(invocations.c.sequence)
+                    .limit(1)
+                ).one()
+                if row.created_at < moment:
+                    low = row.sequence + 1
+                else:
+                    high = middle
+        return int(low)
+
+    def count_ended(self, *, below: int, with_run: bool = False) -> int:
+        """How many records that have ended come before this sequence; or only those that name a run of MLflow."""
+        query = select(func.count()).where(invocations.c.status.in_(ENDS), invocations.c.sequence < below)
+        if with_run:
+            query = query.where(invocations.c.mlflow_run_id.is_not(None))
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def makers(self, runs: frozenset[str]) -> list[Maker]:
+        """The records of these runs of MLflow, whichever state they are in."""
+        query = select(invocations.c.sequence, invocations.c.image_id, invocations.c.mlflow_run_id).where(
+            invocations.c.mlflow_run_id.is_not(None)
+        )
+        with self._reading() as connection:
+            rows = connection.execution_options(yield_per=1000).execute(query)
+            return [Maker(row.sequence, row.image_id) for row in rows if row.mlflow_run_id in runs]
+
+    def remove_ended(
+        self, *, after: int, below: int, before: datetime | None, kept_runs: frozenset[str] | None, limit: int
+    ) -> Removal | None:
+        """Remove the oldest records that have ended, with their facts, events and keys, by one short transaction.
+
+        Args:
+            after: where to begin, as `Removal.last_sequence` of the batch before says; 0 at first.
+            below: where to end; a sequence.
+            before: only those that were accepted before this moment.
+            kept_runs: records of these runs of MLflow stay; None: all that name a run.
+            limit: look at so many.
+
+        Returns None when there are no more.
+        """
+        query = (
+            select(invocations.c.sequence, invocations.c.id, invocations.c.mlflow_run_id)
+            .where(invocations.c.sequence > after, invocations.c.sequence < below, invocations.c.status.in_(ENDS))
+            .order_by(invocations.c.sequence)
+            .limit(limit)
+        )
+        if before is not None:
+            query = query.where(invocations.c.created_at < before)
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+            if not rows:
+                return None
+            ids = [
+                row.id
+                for row in rows
+                if row.mlflow_run_id is None or (kept_runs is not None and row.mlflow_run_id not in kept_runs)
+            ]
+            # Of all attempts: an invocation that was tried again has the logs of several containers.
+            names = select(invocation_events.c.container_name).where(
+                invocation_events.c.invocation_id.in_(ids), invocation_events.c.container_name.is_not(None)
+            )
+            containers = set(connection.execute(names.distinct()).scalars())
+        removal = delete(invocations).where(invocations.c.id.in_(ids), invocations.c.status.in_(ENDS))
+        count = self._write(lambda connection: connection.execute(removal).rowcount) if ids else 0
+        return Removal(rows[-1].sequence, count, frozenset(containers))
+
+    def logs_on_record(self, container_names: Iterable[str]) -> list[LogOnRecord]:
+        """What the records say of the logs of these containers: one entry for each invocation of theirs."""
+        query = (
+            select(
+                invocations.c.id,
+                invocations.c.container_name,
+                invocations.c.status,
+                invocations.c.mlflow_run_id,
+                invocation_facts.c.log_state,
+            )
+            .outerjoin_from(invocations, invocation_facts)
+            .where(invocations.c.container_name.in_(list(container_names)))
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+        return [
+            LogOnRecord(
+                invocation_id=row.id,
+                container_name=row.container_name,
+                is_settled=Status(row.status).is_terminal and row.log_state not in (None, LogState.OPEN),
+                is_expired=row.log_state == LogState.EXPIRED,
+                run_id=row.mlflow_run_id,
+            )
+            for row in rows
+        ]
+
+    def note_logs_expired(self, invocation_ids: Sequence[str]) -> None:
+        """The logs of these are about to be removed."""
+        change = (
+            update(invocation_facts)
+            .where(invocation_facts.c.invocation_id.in_(invocation_ids))
+            .values(log_state=LogState.EXPIRED)
+        )
+        self._write(lambda connection: connection.execute(change))
+
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Do it in a transaction; when this returns, it is on the disk. ``work`` may be done more than once."""
         with _translated():
@@ -876,6 +1073,13 @@ def _configure_sqlite(connection: Any, _: object) -> None:
     cursor.execute(f"PRAGMA wal_autocheckpoint = {MAX_LOGGED_PAGES}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _records() -> Select[Any]:

@@ -22,6 +22,7 @@ OK = 200
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
 CHECK_SECONDS = 3.0  # whoever asks whether MLflow is there does not wait long
+VERSIONS_AT_ONCE = 1000  # when all of them are wanted
 NAMES_SHOWN = 20  # of what exists, in a message about what does not
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # longer ones do not fit MLflow's columns, and fail there instead of not being found
@@ -115,6 +116,17 @@ class Tracking:
                 f"Model {_shown(name)} has no version {number}. {self._existing_versions(name)}"
             ) from error
         return self._version(found, model, self._runs({found.get("run_id", "")}))
+
+    def runs_of_versions(self) -> frozenset[str]:
+        """The runs that the registered model versions came from, of all versions that exist."""
+        found: set[str] = set()
+        token = None
+        while True:
+            page = self._get("model-versions/search", max_results=VERSIONS_AT_ONCE, page_token=token)
+            found.update(version["run_id"] for version in page.get("model_versions", ()) if version.get("run_id"))
+            token = page.get("next_page_token") or None
+            if token is None:
+                return frozenset(found)
 
     def experiments(self, limit: int = 50, page_token: str | None = None) -> Json:
         """A page of the experiments that are not deleted, the last changed first.

@@ -30,6 +30,7 @@ from support.api import (
     Images,
     Invoker,
     Pool,
+    Retention,
     Store,
     Tracking,
     add_function,
@@ -128,6 +129,7 @@ def make_services(settings: Settings) -> Services:
         engine=Engine(),
         invoker=Invoker(catalog, store),
         followers=Followers(store, logs, pool, most=2),
+        retention=Retention(),
         started_at=NOW,
     )
 

@@ -34,6 +34,25 @@ def test_it_works(client):
     assert answer["database"]["invocations"] == {"succeeded": 0}
     assert answer["disk"]["total_bytes"] > answer["disk"]["free_bytes"] > 0
     assert answer["settings"]["max_timeout"] == 900
+    assert answer["retention"] == {
+        "settings": {
+            "retain_records_days": 30,
+            "records_max": 1_000_000,
+            "retain_logs_days": 14,
+            "logs_max_mb": 2048,
+            "retain_images_days": 7,
+            "min_free_disk_mb": 256,
+        },
+        "stored": {"records": {"count": 7, "bytes": 7000}, "logs": {"count": 5, "bytes": 50_000}},
+        "removable": {"records": {"count": 2, "bytes": 2000}, "logs": {"count": 1, "bytes": 10_000}},
+        "problem": None,
+        "last_run": {
+            "at": "2026-01-31T12:34:56.789Z",
+            "seconds": 0.25,
+            "freed": {"images": {"count": 1, "bytes": 900}},
+            "problem": "MLflow is away.",
+        },
+    }
 
 
 def test_it_is_written_for_people(client):
@@ -60,8 +79,9 @@ def test_a_section_that_fails_says_so_and_the_others_stay(client, services):
     services.engine.error = EngineUnavailable()
     services.tracking.error = MlflowUnavailable()
     services.store.error = StoreUnavailable()
+    services.retention.error = StoreUnavailable()
     answer = client.get("/debug").get_json()
-    for name in ("engine", "images", "containers", "mlflow", "database"):
+    for name in ("engine", "images", "containers", "mlflow", "database", "retention"):
         assert list(answer[name]) == ["error"]
     assert answer["pool"]["in_flight"] == 0
     assert answer["disk"]["free_bytes"] > 0

@@ -28,6 +28,7 @@ MEMBERS = {
 
 NOT_FROM_INVOKE = {
     errors.InvocationNotFound,
+    errors.LogExpired,
     errors.ModelNotFound,
     errors.ExperimentNotFound,
     errors.NotFound,

@@ -333,6 +333,13 @@ class TestLogs:
         document = problem(client.get(f"/invocations/{record.id}/logs"), 404, "not_found")
         assert record.container_name in document["detail"]
 
+    def test_one_that_expired_is_gone_and_the_answer_says_why(self, client, services, problem):
+        record = add(services, log_state=LogState.EXPIRED)
+        document = problem(client.get(f"/invocations/{record.id}/logs"), 410, "log_expired")
+        assert "for 14 days (RETAIN_LOGS_DAYS), up to 2048 MB together (LOGS_MAX_MB)" in document["detail"]
+        assert document["invocation_id"] == record.id
+        assert client.get(f"/invocations/{record.id}").get_json()["log_state"] == "expired"
+
     def test_a_name_in_a_record_never_leads_out_of_the_folder(self, client, services, settings, problem):
         (settings.logs_dir.parent / "secret.log").write_text("secret")
         (settings.logs_dir / "link.log").symlink_to(settings.logs_dir.parent / "secret.log")

@@ -480,3 +480,11 @@ def test_only_post_is_answered(client, problem):
         response = client.open("/invoke", method=method)
         problem(response, 405, "method_not_allowed")
         assert response.headers["Allow"] == "POST"
+
+
+def test_without_room_on_the_disk_it_is_refused(client, services, problem):
+    services.store.is_full = True
+    response = invoke(client)
+    assert problem(response, 507, "disk_full")["retry_after"] == 60
+    assert response.headers["Retry-After"] == "60"
+    assert services.store.records == {}

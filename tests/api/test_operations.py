@@ -28,7 +28,7 @@ class TestReady:
             "ready": True,
             "degraded": False,
             "draining": False,
-            "checks": {"engine": works, "database": works, "mlflow": works, "logs": works},
+            "checks": {"engine": works, "database": works, "mlflow": works, "logs": works, "disk": works},
         }
 
     @pytest.mark.parametrize(
@@ -51,6 +51,12 @@ class TestReady:
         response = client.get("/ready")
         assert response.status_code == 503
         assert "logs folder" in response.get_json()["checks"]["logs"]["detail"]
+
+    def test_without_room_on_the_disk_it_is_not(self, client, services):
+        services.store.is_full = True
+        response = client.get("/ready")
+        assert response.status_code == 503
+        assert "too little room" in response.get_json()["checks"]["disk"]["detail"]
 
     def test_without_mlflow_it_is_ready_but_degraded(self, client, services):
         services.tracking.error = MlflowUnavailable("MLflow cannot be reached.")

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
-from function_runner.errors import AlreadyEnded, HandlerError, InvalidRequest, ModelNotFound
+from function_runner.errors import AlreadyEnded, DiskFull, HandlerError, InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
 from function_runner.invocation import (
     Event,
@@ -31,6 +31,7 @@ from function_runner.invocation import (
     new_invocation_id,
 )
 from function_runner.pool import PoolStatistics, PoolTotals
+from function_runner.retention import Amount, Run, Survey
 from function_runner.store import Repeated, Wanted
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
@@ -99,6 +100,7 @@ class Invoker:
         return Request(original.function, original.parameters, caller=caller, replay_of=original.id, source_hash=source)
 
     def _accept(self, request: Request, mode: Mode, *, is_done: bool) -> Invocation:
+        self.store.require_room()
         function = self.catalog.get(request.function)
         complete = function.validate(request.parameters)
         self.calls.append(
@@ -131,12 +133,17 @@ class Store:
 
     records: dict[str, Invocation] = field(default_factory=dict)
     error: Exception | None = None
+    is_full: bool = False
     searches: list[dict[str, Any]] = field(default_factory=list)
     made: list[Mention] = field(default_factory=list)
 
     def check(self) -> None:
         if self.error is not None:
             raise self.error
+
+    def require_room(self) -> None:
+        if self.is_full:
+            raise DiskFull
 
     def get(self, invocation_id: str) -> Invocation | None:
         self.check()
@@ -217,6 +224,23 @@ class Pool:
 
     def progress(self, invocation_id: str) -> Progress | None:
         return None
+
+
+@dataclass
+class Retention:
+    """Always the same numbers; ``error`` is raised instead when it is set."""
+
+    error: Exception | None = None
+
+    def survey(self) -> Survey:
+        if self.error is not None:
+            raise self.error
+        return Survey(
+            stored={"records": Amount(7, 7000), "logs": Amount(5, 50_000)},
+            removable={"records": Amount(2, 2000), "logs": Amount(1, 10_000)},
+            problem=None,
+            last_run=Run(NOW, 0.25, {"images": Amount(1, 900)}, "MLflow is away."),
+        )
 
 
 @dataclass

@@ -9,6 +9,7 @@ import pytest
 from function_runner.errors import (
     BuildFailed,
     Busy,
+    DiskFull,
     Draining,
     EngineUnavailable,
     ExitedWithoutResult,
@@ -720,3 +721,16 @@ def test_many_lines_of_progress_are_few_writes(runner, monkeypatch):
     record = runner.settled(runner.invoke("busy").id)
     assert record.progress.done == 1999
     assert len([facts for facts in noted if facts.get("progress")]) <= 4
+
+
+def test_without_room_on_the_disk_nothing_is_started(runner, monkeypatch):
+    runner.add("echo", ECHO)
+
+    def full():
+        raise DiskFull
+
+    monkeypatch.setattr(runner.store, "require_room", full)
+    with pytest.raises(DiskFull):
+        runner.invoke("echo")
+    assert runner.engine.calls == []
+    assert runner.store.search()[0] == []

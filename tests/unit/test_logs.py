@@ -373,6 +373,66 @@ def test_free_bytes_is_what_is_left(logs):
     assert logs.free_bytes() > 0
 
 
+# --- looking through, and removing ------------------------------------------------------------------------------------
+
+
+def test_what_is_stored_is_listed_with_what_it_takes(logs, tmp_path):
+    written(logs, b"x" * 900)
+    logs.create("echo-0123456789ac")  # waits for its invocation
+    (tmp_path / "notes.log").write_text("mine")
+    logs.create_build("echo", "0123456789ab").close()
+    (found,) = logs.stored()
+    assert found == logs.find(NAME)
+    assert found.bytes >= 900
+    assert found.modified_at == (tmp_path / f"{NAME}.log").stat().st_mtime
+    assert [entry.name for entry in logs.stored_builds()] == ["echo-0123456789ab"]
+    assert logs.find("echo-000000000000") is None
+
+
+def test_before_the_first_build_there_are_no_build_logs(logs):
+    assert list(logs.stored_builds()) == []
+
+
+def test_removing_is_safe_twice(logs):
+    written(logs, b"x")
+    (found,) = logs.stored()
+    assert logs.remove(found)
+    assert logs.remove(found)
+    assert list(logs.stored()) == []
+
+
+def test_what_is_being_written_is_not_removed(logs):
+    file = published(logs)
+    (found,) = logs.stored()
+    assert logs.is_open(NAME)
+    assert not logs.remove(found)
+    file.close()
+    assert not logs.is_open(NAME)
+    assert logs.remove(found)
+
+
+def test_what_was_written_to_since_it_was_listed_is_not_removed(logs, tmp_path):
+    logs.create_build("echo", "0123456789ab").close()
+    (found,) = logs.stored_builds()
+    os.utime(tmp_path / "builds" / f"{found.name}.log", (1, 1))
+    assert not logs.remove_build(found)
+    (found,) = logs.stored_builds()
+    assert logs.remove_build(found)
+    assert list(logs.stored_builds()) == []
+
+
+def test_what_cannot_be_removed_is_told_and_stays(logs, monkeypatch, caplog):
+    written(logs, b"x")
+    (found,) = logs.stored()
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert not logs.remove(found)
+    assert "Read-only file system" in caplog.text
+
+
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 

@@ -52,6 +52,9 @@ def test_it_works(metrics):
         (lambda m: m.build("train", "failed", 9.0), 'image_builds_total{function="train",result="failed"}', 1),
         (lambda m: m.build("train", "failed", 9.0), 'build_duration_seconds_sum{function="train",result="failed"}', 9),
         (lambda m: m.log_bytes(500), "log_bytes_total", 500),
+        (lambda m: m.set_disk_usage("logs", 4096), 'disk_usage_bytes{kind="logs"}', 4096),
+        (lambda m: m.removed("logs", 3, 4096), 'retention_removed_total{kind="logs"}', 3),
+        (lambda m: m.removed("logs", 3, 4096), 'retention_freed_bytes_total{kind="logs"}', 4096),
         (lambda m: m.docker_error("create"), 'docker_api_errors_total{op="create"}', 1),
     ],
 )

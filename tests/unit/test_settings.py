@@ -26,6 +26,11 @@ def test_an_empty_variable_counts_as_not_set():
         ("MAX_CONCURRENCY", "0"),
         ("STACK", "Big House"),
         ("RUNTIME_API_PORT", "70000"),
+        ("RETAIN_RECORDS_DAYS", "-1"),
+        ("RETAIN_LOGS_DAYS", "inf"),
+        ("RETAIN_IMAGES_DAYS", "never"),
+        ("RECORDS_MAX", "-1"),
+        ("MIN_FREE_DISK_MB", "1.5"),
     ],
 )
 def test_nonsense_is_refused_and_named(variable, value):

@@ -69,6 +69,10 @@ class FakeMlflow:
         return {"model_version": self._version(name, number)}
 
     def model_versions_search(self, query):
+        if "filter" not in query:
+            everything = [(name, number) for name in self.models for number in self.models[name]["versions"]]
+            page, token = self._page(everything, query)
+            return {"model_versions": [self._version(*one) for one in page]} | token if page else {}
         matched = re.fullmatch(r"name (=|LIKE) (?:'([^']*)'|\"([^\"]*)\")", query["filter"])
         if not matched:
             raise Refusal(400, "Invalid clause(s) in filter string")
@@ -342,6 +346,22 @@ def test_a_run_that_is_gone_leaves_the_version_without_measures(mlflow, tracking
     assert (newest["run_id"], newest["metrics"]) == (None, {})
     assert (middle["run_id"], middle["metrics"]) == ("gone", {})
     assert oldest["metrics"]["accuracy"] == 0.5
+
+
+def test_the_runs_of_all_versions_are_named_page_by_page(mlflow, tracking, monkeypatch):
+    monkeypatch.setattr(tracking_module, "VERSIONS_AT_ONCE", 2)
+    assert tracking.runs_of_versions() == frozenset()
+    mlflow.register("iris_model", run_ids=["a", "b", "", "c"])
+    mlflow.register("other", run_ids=["d", "a"])
+    assert tracking.runs_of_versions() == {"a", "b", "c", "d"}
+    assert mlflow.calls == ["model-versions/search"] * 4
+
+
+@pytest.mark.parametrize("raw", [(500, "{}"), (200, "<html>"), (200, "[]"), (404, '{"message": "no"}')])
+def test_when_mlflow_does_not_say_which_runs_nobody_guesses(mlflow, tracking, raw):
+    mlflow.raw[f"{API}model-versions/search"] = raw
+    with pytest.raises(MlflowUnavailable):
+        tracking.runs_of_versions()
 
 
 def test_a_run_id_that_is_none_is_not_put_into_a_filter(mlflow, tracking):

@@ -21,6 +21,7 @@ from function_runner.api.schemas import (
     ImageStatus,
     MlflowStatus,
     PoolStatus,
+    RetentionStatus,
     SectionError,
 )
 from function_runner.api.services import Services
@@ -31,6 +32,14 @@ from function_runner.settings import Settings
 
 WITHIN_SECONDS = 3.0
 
+RETENTION_SETTINGS = (
+    "retain_records_days",
+    "records_max",
+    "retain_logs_days",
+    "logs_max_mb",
+    "retain_images_days",
+    "min_free_disk_mb",
+)
 # Every setting is either shown or not; a test asks for the decision when there is a new one.
 SHOWN_SETTINGS = (
     "stack",
@@ -66,6 +75,7 @@ SHOWN_SETTINGS = (
     "functions_memory",
     "pool_memory",
     "drain_seconds",
+    *RETENTION_SETTINGS,
 )
 HIDDEN_SETTINGS = ("database_url", "http_proxy", "https_proxy", "no_proxy")  # may hold passwords, or names of hosts
 
@@ -84,6 +94,7 @@ def routes(services: Services) -> list[Route]:
         "mlflow": lambda: _mlflow(services),
         "database": lambda: _database(services),
         "disk": lambda: _disk(services),
+        "retention": lambda: _retention(services),
     }
     checks = Checks(sections, keep_seconds=0)
 
@@ -98,7 +109,7 @@ def routes(services: Services) -> list[Route]:
             "/debug",
             show,
             summary="Status of the whole system",
-            description="Engine, images, containers, pool, MLflow, database, disk and settings; no secrets.",
+            description="Engine, images, containers, pool, MLflow, database, disk, retention and settings; no secrets.",
             tag="Operations",
             answer=DebugAnswer,
         )
@@ -169,6 +180,12 @@ def _database(services: Services) -> DatabaseStatus:
 def _disk(services: Services) -> DiskStatus:
     usage = shutil.disk_usage(services.settings.logs_dir)
     return DiskStatus(logs_dir=str(services.settings.logs_dir), total_bytes=usage.total, free_bytes=usage.free)
+
+
+def _retention(services: Services) -> RetentionStatus:
+    survey = services.retention.survey()
+    settings = services.settings.model_dump(include=set(RETENTION_SETTINGS))
+    return RetentionStatus.model_validate({**vars(survey), "settings": settings})
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

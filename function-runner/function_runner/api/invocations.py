@@ -24,7 +24,8 @@ from function_runner.api.schemas import (
 from function_runner.api.services import Services
 from function_runner.api.text import as_text
 from function_runner.followers import Position, with_progress
-from function_runner.invocation import Invocation, Mode, Start, Status
+from function_runner.invocation import Invocation, LogState, Mode, Start, Status
+from function_runner.settings import Settings
 from function_runner.store import Wanted, digest
 
 TEXT = "text/plain"
@@ -72,6 +73,7 @@ def routes() -> list[Route]:
             problems=(
                 errors.InvocationNotFound,
                 errors.NotFound,
+                errors.LogExpired,
                 errors.StoreUnavailable,
                 errors.TooManyFollowers,
                 errors.Draining,
@@ -179,6 +181,8 @@ def _read(services: Services, invocation: Invocation, query: LogsQuery) -> Respo
             invocation_id=invocation.id,
             function=invocation.function,
         )
+    if invocation.log_state is LogState.EXPIRED:
+        raise _expired(services.settings, invocation)
     is_reused = invocation.start is Start.REUSED
     return as_text(
         services.logs.read_part(invocation.container_name, invocation.id, is_reused=is_reused, tail_lines=query.tail)
@@ -218,6 +222,20 @@ def _are_equal(one: Invocation, other: Invocation) -> bool | None:
     if not one.status is other.status is Status.SUCCEEDED:
         return None
     return digest(one.result) == digest(other.result)
+
+
+def _expired(settings: Settings, invocation: Invocation) -> errors.LogExpired:
+    bounds = [
+        f"for {settings.retain_logs_days:g} days (RETAIN_LOGS_DAYS)" if settings.retain_logs_days else "",
+        f"up to {settings.logs_max_mb} MB together (LOGS_MAX_MB)" if settings.logs_max_mb else "",
+    ]
+    kept = ", ".join(filter(None, bounds))
+    return errors.LogExpired(
+        f"The log of this invocation was removed{f': logs are kept {kept}' if kept else ''}. Its record stays.",
+        invocation_id=invocation.id,
+        function=invocation.function,
+        log_file=invocation.log_file,
+    )
 
 
 def _record(services: Services, invocation: Invocation) -> Record:

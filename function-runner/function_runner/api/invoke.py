@@ -45,6 +45,7 @@ def routes(settings: Settings) -> list[Route]:
                 errors.QueueTimeout,
                 errors.EngineUnavailable,
                 errors.StoreUnavailable,
+                errors.DiskFull,
                 errors.LogsUnavailable,
                 errors.BuildFailed,
                 errors.InitError,

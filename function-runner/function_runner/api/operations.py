@@ -26,6 +26,7 @@ def routes(services: Services) -> list[Route]:
             "database": services.store.check,
             "mlflow": services.tracking.check,
             "logs": services.logs.check,
+            "disk": services.store.require_room,
         },
         keep_seconds=KEEP_SECONDS,
     )
@@ -42,8 +43,9 @@ def routes(services: Services) -> list[Route]:
             ready,
             summary="Whether invocations can be accepted",
             description=(
-                "503 when the engine, the database or the logs folder does not work, or while shutting down. Without "
-                "MLflow the runner stays ready and says `degraded`: functions that do not need it still run."
+                "503 when the engine, the database or the logs folder does not work, when less than MIN_FREE_DISK_MB "
+                "is free, or while shutting down. Without MLflow the runner stays ready and says `degraded`: functions "
+                "that do not need it still run."
             ),
             tag="Operations",
             answer=Readiness,
@@ -74,7 +76,7 @@ def metrics(services: Services) -> Response:
 def _ready(services: Services, checks: Checks) -> Response:
     found = {name: _check(name, outcome) for name, outcome in checks.run(within=READY_WITHIN_SECONDS).items()}
     draining = services.invoker.is_draining
-    ready = not draining and all(found[name].ok for name in ("engine", "database", "logs"))
+    ready = not draining and all(found[name].ok for name in ("engine", "database", "logs", "disk"))
     answer = Readiness(
         ready=ready,
         degraded=ready and not found["mlflow"].ok,

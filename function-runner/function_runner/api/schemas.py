@@ -719,6 +719,7 @@ class ReadinessChecks(Answer):
     database: Check
     mlflow: Check
     logs: Check
+    disk: Check
 
 
 class Readiness(Answer):
@@ -809,6 +810,41 @@ class DiskStatus(Answer):
     free_bytes: int
 
 
+class AmountStatus(Answer):
+    """So many things, and what they take of the disk."""
+
+    count: int
+    bytes: int
+
+
+Amounts = dict[str, AmountStatus]
+
+
+class RetentionRun(Answer):
+    """What the last run of retention removed."""
+
+    at: Moment
+    seconds: float
+    freed: Amounts
+    problem: str | None
+    """Why something was left."""
+
+
+class RetentionStatus(Answer):
+    """What there is, by kind, and what retention would remove now.
+
+    Sizes of images count the layers that they share for each of them; what records would free is an estimate.
+    """
+
+    settings: dict[str, float]
+    """Bounds in force; 0 is none."""
+    stored: Amounts
+    removable: Amounts
+    problem: str | None
+    """Why something would be left."""
+    last_run: RetentionRun | None
+
+
 class DebugAnswer(Answer):
     """The system's status on one page. A section that cannot be filled says why, and the others are still there."""
 
@@ -822,5 +858,6 @@ class DebugAnswer(Answer):
     mlflow: MlflowStatus | SectionError
     database: DatabaseStatus | SectionError
     disk: DiskStatus | SectionError
+    retention: RetentionStatus | SectionError
     settings: dict[str, Any]
     """Settings that are no secrets."""

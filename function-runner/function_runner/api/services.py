@@ -11,6 +11,7 @@ from function_runner.invoker import Invoker
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
 from function_runner.pool import Pool
+from function_runner.retention import Retention
 from function_runner.settings import Settings
 from function_runner.store import Store
 from function_runner.tracking import Tracking
@@ -31,4 +32,5 @@ class Services:
     engine: ContainerEngine
     invoker: Invoker
     followers: Followers
+    retention: Retention
     started_at: datetime
