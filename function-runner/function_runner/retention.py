@@ -41,7 +41,7 @@ SHORT_OF_ROOM_SECONDS = 60.0  # instead, while new invocations are refused
 RECORDS_AT_ONCE = 50  # with one commit: a few milliseconds
 LOGS_AT_ONCE = 200
 LOGS_IN_ONE_GO = 20_000  # the oldest; the names of all might not fit into memory
-PAUSE_SECONDS = 0.02  # between batches, for others
+PAUSE_SECONDS = 0.05  # between batches, for others
 
 
 @dataclass(frozen=True)
@@ -219,10 +219,8 @@ class Retention:
 
     def _removable_records(self, size: StoreSize, found: _Found) -> Amount:
         def removable(below: int) -> int:
-            ended = self._store.count_ended(below=below)
-            if found.runs is None:
-                return ended - self._store.count_ended(below=below, with_run=True)
-            return ended - sum(maker.sequence < below for maker in self._store.makers(found.runs))
+            kept = sum(maker.sequence < below for maker in self._store.makers(found.runs))
+            return self._store.count_ended(below=below) - kept
 
         old = removable(self._store.first_since(cutoff)) if (cutoff := self._cutoff("records")) else 0
         surplus = max(0, size.records - self._settings.records_max) if self._settings.records_max else 0

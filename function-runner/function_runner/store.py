@@ -911,22 +911,21 @@ class Store:
                     high = middle
         return int(low)
 
-    def count_ended(self, *, below: int, with_run: bool = False) -> int:
-        """How many records that have ended come before this sequence; or only those that name a run of MLflow."""
+    def count_ended(self, *, below: int) -> int:
+        """How many records that have ended come before this sequence."""
         query = select(func.count()).where(invocations.c.status.in_(ENDS), invocations.c.sequence < below)
-        if with_run:
-            query = query.where(invocations.c.mlflow_run_id.is_not(None))
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
-    def makers(self, runs: frozenset[str]) -> list[Maker]:
-        """The records of these runs of MLflow, whichever state they are in."""
+    def makers(self, runs: frozenset[str] | None) -> list[Maker]:
+        """The records of these runs of MLflow, all of which have ended; None: of any run."""
+        # Not "is not null", for which SQLite would look at every record.
         query = select(invocations.c.sequence, invocations.c.image_id, invocations.c.mlflow_run_id).where(
-            invocations.c.mlflow_run_id.is_not(None)
+            invocations.c.mlflow_run_id > ""
         )
         with self._reading() as connection:
             rows = connection.execution_options(yield_per=1000).execute(query)
-            return [Maker(row.sequence, row.image_id) for row in rows if row.mlflow_run_id in runs]
+            return [Maker(row.sequence, row.image_id) for row in rows if runs is None or row.mlflow_run_id in runs]
 
     def remove_ended(
         self, *, after: int, below: int, before: datetime | None, kept_runs: frozenset[str] | None, limit: int
@@ -942,29 +941,39 @@ class Store:
 
         Returns None when there are no more.
         """
+        # Chosen here and not by the query, which would sort all records of a status to find the oldest.
         query = (
-            select(invocations.c.sequence, invocations.c.id, invocations.c.mlflow_run_id)
-            .where(invocations.c.sequence > after, invocations.c.sequence < below, invocations.c.status.in_(ENDS))
+            select(
+                invocations.c.sequence,
+                invocations.c.id,
+                invocations.c.status,
+                invocations.c.created_at,
+                invocations.c.mlflow_run_id,
+            )
+            .where(invocations.c.sequence > after, invocations.c.sequence < below)
             .order_by(invocations.c.sequence)
             .limit(limit)
         )
-        if before is not None:
-            query = query.where(invocations.c.created_at < before)
+
+        def may_go(row: Any) -> bool:
+            return (
+                row.status in ENDS
+                and (before is None or row.created_at < before)
+                and (row.mlflow_run_id is None or (kept_runs is not None and row.mlflow_run_id not in kept_runs))
+            )
+
         with self._reading() as connection:
             rows = connection.execute(query).all()
             if not rows:
                 return None
-            ids = [
-                row.id
-                for row in rows
-                if row.mlflow_run_id is None or (kept_runs is not None and row.mlflow_run_id not in kept_runs)
-            ]
+            ids = [row.id for row in rows if may_go(row)]
             # Of all attempts: an invocation that was tried again has the logs of several containers.
             names = select(invocation_events.c.container_name).where(
                 invocation_events.c.invocation_id.in_(ids), invocation_events.c.container_name.is_not(None)
             )
             containers = set(connection.execute(names.distinct()).scalars())
-        removal = delete(invocations).where(invocations.c.id.in_(ids), invocations.c.status.in_(ENDS))
+        # What has ended stays ended. To ask for that again would lead SQLite to look at all that have.
+        removal = delete(invocations).where(invocations.c.id.in_(ids))
         count = self._write(lambda connection: connection.execute(removal).rowcount) if ids else 0
         return Removal(rows[-1].sequence, count, frozenset(containers))
 
