@@ -8,6 +8,7 @@ opened below the folder without following links, and a full disk costs the outpu
 """
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from function_runner.errors import LogsUnavailable, NotFound, RunnerError
+from function_runner.errors import DiskFull, LogsUnavailable, NotFound, RunnerError
 from function_runner.invocation import LogState
 
 log = logging.getLogger(__name__)
@@ -526,14 +527,15 @@ class LogStore:
         """Write something real.
 
         Raises:
-            LogsUnavailable: log files could not be written right now.
+            LogsUnavailable: log files could not be made right now; without one, no invocation starts.
+            DiskFull: they could be made, and would stay empty.
         """
         name = f".check-{secrets.token_hex(6)}"
         with self._folder() as folder:
             try:
                 descriptor = os.open(name, NEW_FILE, 0o640, dir_fd=folder)
                 try:
-                    os.write(descriptor, b"\0" * 4096)  # a file without content fits on a full disk
+                    self._check_writing(descriptor)
                 finally:
                     os.close(descriptor)
                     os.unlink(name, dir_fd=folder)
@@ -541,6 +543,17 @@ class LogStore:
                 raise LogsUnavailable(
                     f"The logs folder {self._directory} cannot be written: {_reason(error)}."
                 ) from error
+
+    def _check_writing(self, descriptor: int) -> None:
+        try:
+            os.write(descriptor, b"\0" * 4096)  # a file without content fits on a full disk
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"The disk of the logs folder {self._directory} is full: what invocations print is lost, "
+                "but they still run."
+            ) from error
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[int]:

@@ -1,5 +1,7 @@
 """``/health``, ``/ready`` and ``/metrics``."""
 
+import errno
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -65,6 +67,17 @@ class TestReady:
         answer = response.get_json()
         assert (answer["ready"], answer["degraded"]) == (True, True)
         assert answer["checks"]["mlflow"] == {"ok": False, "detail": "MLflow cannot be reached."}
+
+    def test_when_only_the_disk_of_the_logs_is_full_it_is_ready_but_degraded(self, client, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", refuse)
+        response = client.get("/ready")
+        assert response.status_code == 200
+        answer = response.get_json()
+        assert (answer["ready"], answer["degraded"]) == (True, True)
+        assert "what invocations print is lost" in answer["checks"]["logs"]["detail"]
 
     def test_while_draining_it_is_not(self, client, services):
         services.invoker.is_draining = True

@@ -1,5 +1,7 @@
 """The journey of an invocation, on the fake engine: every way it can end, and what is recorded of it."""
 
+import errno
+import os
 import shutil
 import threading
 import time
@@ -734,3 +736,21 @@ def test_without_room_on_the_disk_nothing_is_started(runner, monkeypatch):
         runner.invoke("echo")
     assert runner.engine.calls == []
     assert runner.store.search()[0] == []
+
+
+def test_a_full_disk_of_logs_costs_output_and_no_invocation(runner, monkeypatch):
+    runner.add("loud", "def handler(event, context):\n    print('x' * 100_000)\n    return 'done'\n")
+    real, room = os.write, 50_000
+
+    def write(descriptor, data):
+        nonlocal room
+        if len(data) > room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room -= len(data)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    for _ in range(2):
+        record = runner.settled(runner.invoke("loud").id)
+        assert (record.status, record.result) == (Status.SUCCEEDED, "done")
+        assert record.log_state is LogState.PARTIAL

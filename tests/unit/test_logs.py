@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from function_runner.errors import LogsUnavailable, NotFound
+from function_runner.errors import DiskFull, LogsUnavailable, NotFound
 from function_runner.invocation import LogState
 from function_runner.logs import BLOCK, LogStore
 
@@ -364,9 +364,21 @@ def test_a_check_leaves_nothing_behind(logs, tmp_path):
 
 def test_a_check_notices_a_full_disk(logs, tmp_path, full_disk):
     full_disk(0)
-    with pytest.raises(LogsUnavailable, match="No space left on device"):
+    with pytest.raises(DiskFull, match="what invocations print is lost, but they still run"):
         logs.check()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_notices_that_no_file_can_be_made(logs, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda name, *rest, **more: (refuse if ".check" in str(name) else real)(name, *rest, **more)
+    )
+    with pytest.raises(LogsUnavailable, match="No space left on device"):
+        logs.check()
 
 
 def test_free_bytes_is_what_is_left(logs):

@@ -10,7 +10,7 @@ from function_runner.api.route import Route
 from function_runner.api.schemas import Check, Health, Readiness, ReadinessChecks
 from function_runner.api.services import Services
 from function_runner.api.writing import as_json
-from function_runner.errors import RunnerError
+from function_runner.errors import DiskFull, RunnerError
 
 READY_WITHIN_SECONDS = 0.8  # who asks usually gives up after one second
 KEEP_SECONDS = 1.0
@@ -45,7 +45,7 @@ def routes(services: Services) -> list[Route]:
             description=(
                 "503 when the engine, the database or the logs folder does not work, when less than MIN_FREE_DISK_MB "
                 "is free, or while shutting down. Without MLflow the runner stays ready and says `degraded`: functions "
-                "that do not need it still run."
+                "that do not need it still run. So it does when the disk of the logs is full: output is lost."
             ),
             tag="Operations",
             answer=Readiness,
@@ -74,12 +74,15 @@ def metrics(services: Services) -> Response:
 
 
 def _ready(services: Services, checks: Checks) -> Response:
-    found = {name: _check(name, outcome) for name, outcome in checks.run(within=READY_WITHIN_SECONDS).items()}
+    outcomes = checks.run(within=READY_WITHIN_SECONDS)
+    found = {name: _check(name, outcome) for name, outcome in outcomes.items()}
     draining = services.invoker.is_draining
-    ready = not draining and all(found[name].ok for name in ("engine", "database", "logs", "disk"))
+    # What invocations can do without: functions that need no MLflow still run, and a full disk of logs costs output.
+    spared = {"mlflow", "logs"} if isinstance(outcomes["logs"], DiskFull) else {"mlflow"}
+    ready = not draining and all(check.ok for name, check in found.items() if name not in spared)
     answer = Readiness(
         ready=ready,
-        degraded=ready and not found["mlflow"].ok,
+        degraded=ready and not all(check.ok for check in found.values()),
         draining=draining,
         checks=ReadinessChecks(**found),
     )

@@ -728,7 +728,7 @@ class Readiness(Answer):
     ready: StrictBool
     """The engine, the database and the logs folder work, and the runner is not shutting down."""
     degraded: StrictBool
-    """Ready, but MLflow does not answer: functions that need it will fail."""
+    """Ready, but MLflow does not answer, so that functions that need it will fail; or the disk of the logs is full."""
     draining: StrictBool
     """Shutting down: running invocations finish, new ones are refused."""
     checks: ReadinessChecks
