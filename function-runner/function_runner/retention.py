@@ -330,8 +330,10 @@ class Retention:
         present = {image_tag(entry.function, self._settings) for entry in entries if entry.function is not None}
         # Of a folder that cannot be read nobody knows the present source.
         unknown = {entry.name for entry in entries if entry.function is None}
-        kept = self._kept_images(found.runs)
         prefix = f"{self._settings.stack}/function-"
+        # A replay that waits can be run by the image of then only; what runs right now has a container.
+        awaited = {f"{prefix}{function}:{source[:12]}" for function, source in self._store.sources_in_use()}
+        kept = self._kept_images(found.runs) | awaited
         by_function: dict[str, list[Image]] = {}
         for image in images:
             function = image.labels[LABEL_FUNCTION]

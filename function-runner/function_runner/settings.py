@@ -110,7 +110,7 @@ class Settings(BaseModel):
     records_max: Annotated[int, Field(ge=0)] = 1_000_000
     retain_logs_days: Annotated[float, Field(ge=0, le=36500)] = 14.0
     logs_max_mb: Annotated[int, Field(ge=0)] = 2048
-    retain_images_days: Annotated[float, Field(ge=0, le=36500)] = 7.0
+    retain_images_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
     min_free_disk_mb: Annotated[int, Field(ge=0)] = 256
 
     # Shutting down: how long running invocations may go on after SIGTERM,

@@ -932,6 +932,8 @@ class Store:
     ) -> Removal | None:
         """Remove the oldest records that have ended, with their facts, events and keys, by one short transaction.
 
+        Those whose idempotency key is still remembered stay until it is not.
+
         Args:
             after: where to begin, as `Removal.last_sequence` of the batch before says; 0 at first.
             below: where to end; a sequence.
@@ -967,6 +969,11 @@ class Store:
             if not rows:
                 return None
             ids = [row.id for row in rows if may_go(row)]
+            remembered = select(idempotency_keys.c.invocation_id).where(
+                idempotency_keys.c.invocation_id.in_(ids), idempotency_keys.c.expires_at > utc_now()
+            )
+            promised = set(connection.execute(remembered).scalars())
+            ids = [one for one in ids if one not in promised]
             # Of all attempts: an invocation that was tried again has the logs of several containers.
             names = select(invocation_events.c.container_name).where(
                 invocation_events.c.invocation_id.in_(ids), invocation_events.c.container_name.is_not(None)
@@ -976,6 +983,14 @@ class Store:
         removal = delete(invocations).where(invocations.c.id.in_(ids))
         count = self._write(lambda connection: connection.execute(removal).rowcount) if ids else 0
         return Removal(rows[-1].sequence, count, frozenset(containers))
+
+    def sources_in_use(self) -> set[tuple[str, str]]:
+        """Function and source hash of every open record that names its source, such as a replay that waits."""
+        query = select(invocations.c.function, invocations.c.source_hash).where(
+            invocations.c.status.in_(OPEN), invocations.c.source_hash.is_not(None)
+        )
+        with self._reading() as connection:
+            return {(row.function, row.source_hash) for row in connection.execute(query.distinct())}
 
     def logs_on_record(self, container_names: Iterable[str]) -> list[LogOnRecord]:
         """What the records say of the logs of these containers: one entry for each invocation of theirs."""

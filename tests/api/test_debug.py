@@ -40,7 +40,7 @@ def test_it_works(client):
             "records_max": 1_000_000,
             "retain_logs_days": 14,
             "logs_max_mb": 2048,
-            "retain_images_days": 7,
+            "retain_images_days": 30,
             "min_free_disk_mb": 256,
         },
         "stored": {"records": {"count": 7, "bytes": 7000}, "logs": {"count": 5, "bytes": 50_000}},

@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 import function_runner.store as store_module
 from function_runner.errors import DiskFull
-from function_runner.invocation import Invocation, LogState, Status, new_invocation_id
+from function_runner.invocation import Invocation, LogState, Status, new_invocation_id, utc_now
 from function_runner.store import Store
 from support.paths import ROOT
 
@@ -65,16 +65,31 @@ def test_it_works(record, aged):
     assert ids(record) == [young]
 
 
+def add_key(record, invocation_id, days):
+    expires_at = (utc_now() + timedelta(days=days)).strftime("%Y-%m-%d %H:%M:%S.%f")
+    record.sql("INSERT INTO idempotency_keys VALUES ('', 'echo', 'k', ?, ?, ?)", "5" * 64, invocation_id, expires_at)
+
+
 def test_everything_of_the_record_goes_with_it(record, aged):
-    invocation_id = aged(log_state=LogState.COMPLETE)
-    record.sql(
-        "INSERT INTO idempotency_keys VALUES ('me', 'echo', 'k', ?, ?, '2030-01-01 00:00:00.000000')",
-        "5" * 64,
-        invocation_id,
-    )
+    add_key(record, aged(log_state=LogState.COMPLETE), days=-0.1)
     assert remove(record).count == 1
     for table in ("invocations", "invocation_facts", "invocation_events", "idempotency_keys"):
         assert record.sql(f"SELECT * FROM {table}") == []
+
+
+def test_while_its_key_is_remembered_the_record_stays(record, aged):
+    add_key(record, aged(40), days=0.1)
+    assert remove(record).count == 0
+    assert len(ids(record)) == 1
+
+
+def test_sources_that_open_records_wait_for_are_named(record, aged):
+    aged()
+    assert record.store.sources_in_use() == set()
+    aged(status=Status.RUNNING)
+    record.start(source_hash="7" * 64)
+    record.start()
+    assert record.store.sources_in_use() == {("echo", "5" * 64), ("echo", "7" * 64)}
 
 
 @pytest.mark.parametrize("status", list(Status))
@@ -175,7 +190,7 @@ def test_no_batch_looks_at_all_records(record, aged):
     record.store.logs_on_record(removal.containers)
     record.store.makers(frozenset({"r"}))
     asked = [(sql, values) for sql, values in asked if not sql.startswith("BEGIN")]
-    assert len(asked) == 5
+    assert len(asked) == 6
     steps = [row[3] for sql, values in asked for row in record.sql(f"EXPLAIN QUERY PLAN {sql}", *values)]
     assert not [step for step in steps if step.startswith("SCAN") or "ix_invocations_status" in step]
 

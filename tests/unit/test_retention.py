@@ -412,6 +412,20 @@ class TestImages:
         assert house.run() == {"images": 1}
         assert house.tags() == {kept.tag, present.tag}
 
+    def test_one_that_a_replay_waits_for_stays(self, make_house):
+        house = make_house(retain_images_days=7)
+        awaited = house.image(ECHO, 40)
+        source = house.runner.catalog.get("echo").source_hash
+        house.image(ECHO + "#1\n", 20)
+        accepted = Invocation(
+            new_invocation_id(), "echo", {}, Status.QUEUED, utc_now(), timeout_seconds=60, source_hash=source
+        )
+        house.runner.store.start(accepted)
+        assert house.run() == {}
+        assert awaited.tag in house.tags()
+        house.runner.store.finish(accepted.id, status=Status.CANCELLED, finished_at=utc_now(), timings=Timings())
+        assert house.run() == {"images": 1}
+
     def test_while_mlflow_is_away_all_stay(self, make_house):
         house = make_house(retain_images_days=7)
         house.image(ECHO, 40)

@@ -114,6 +114,7 @@ def routes() -> list[Route]:
                 errors.Busy,
                 errors.Draining,
                 errors.StoreUnavailable,
+                errors.DiskFull,
             ),
         ),
     ]
