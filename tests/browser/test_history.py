@@ -63,3 +63,6 @@ def test_the_system_page_says_what_runs_here(page: Page, base_url: str) -> None:
     expect(main.get_by_role("region", name="Images")).to_contain_text("function-train")
     main.get_by_text(re.compile(r"\d+ settings")).click()
     expect(main.get_by_role("region", name="Settings")).to_contain_text("MAX_CONCURRENCY")
+    disk = main.get_by_role("region", name="Disk")
+    expect(disk.get_by_role("row", name=re.compile(r"^Images [1-9]\d* \("))).to_be_visible()
+    expect(disk).to_contain_text(re.compile("Last looked at|removed a moment after the start"))

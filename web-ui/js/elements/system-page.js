@@ -85,11 +85,27 @@ class SystemPage extends AppElement {
       </section>`;
   }
 
-  /** What is kept, and what would be removed now. */
+  /** What there is, what would be removed now, and what the last run removed. */
   #retention(retention) {
     if (!retention) return nothing;
-    return html`<section class="panel" aria-label="Disk"><h2>What is kept on the disk</h2>${broken(retention) ?? html`<dl class="rows">${Object.entries(retention).map(([name, value]) => html`<div><dt>${words(name)}</dt><dd class="wrap">${value !== null && typeof value === "object" ? Object.entries(value).map(([key, one]) => html`<div>${words(key)}: ${typeof one === "object" ? JSON.stringify(one) : one}</div>`) : String(value)}</dd></div>`)}</dl>`}</section>`;
+    return html`<section class="panel" aria-label="Disk">
+      <h2>What is kept on the disk</h2>
+      ${broken(retention) ?? html`
+        ${table(["Kind", "There is", "Would go now"], Object.keys({ ...retention.stored, ...retention.removable }), (kind) => html`<tr><th scope="row">${words(kind)}</th><td class="numeral">${amount(retention.stored[kind])}</td><td class="numeral">${amount(retention.removable[kind])}</td></tr>`, (kind) => kind, "There is nothing yet.")}
+        ${retention.problem ? html`<p class="note" data-tone="waiting">${retention.problem}</p>` : nothing}
+        <p class="quiet">${removed(retention.last_run)}</p>`}
+    </section>`;
   }
+}
+
+function amount(one) {
+  return one?.count > 0 ? `${one.count} (${bytes(one.bytes)})` : "–";
+}
+
+function removed(run) {
+  if (!run) return "What is over the bounds is removed a moment after the start, and then every ten minutes.";
+  const kinds = Object.entries(run.freed).map(([kind, one]) => `${words(kind).toLowerCase()}: ${amount(one)}`);
+  return html`Last looked at <time datetime=${run.at} title=${time(run.at)}>${relativeTime(run.at)}</time>; removed: ${kinds.join(", ") || "nothing"}.`;
 }
 
 /** A part of the report that could not be found out is {error} instead. */
