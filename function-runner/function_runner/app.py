@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from flask import Flask
 
 from function_runner import api
+from function_runner.aliases import Aliases
 from function_runner.catalog import Catalog
 from function_runner.dispatcher import Dispatcher
 from function_runner.docker_engine import ContainerEngine, DockerEngine
@@ -27,6 +28,7 @@ from function_runner.reaper import Reaper
 from function_runner.retention import Retention
 from function_runner.runtime_api import RuntimeApi, listen
 from function_runner.settings import MEBIBYTE, Settings
+from function_runner.statistics import Statistics
 from function_runner.store import Store
 from function_runner.tracking import Tracking
 
@@ -129,6 +131,8 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         store=store,
         logs=logs,
         tracking=tracking,
+        aliases=Aliases(tracking, store, models, pool),
+        statistics=Statistics(store),
         metrics=metrics,
         images=images,
         pool=pool,

@@ -122,6 +122,18 @@ class AlreadyEnded(RunnerError):
     code, status, title = "already_ended", 409, "Already ended"
 
 
+class AliasMoved(RunnerError):
+    """The alias points to another version than was expected: somebody has moved it."""
+
+    code, status, title = "alias_moved", 409, "Alias moved"
+
+
+class NoEarlierVersion(RunnerError):
+    """The alias did not exist before its last move: there is nothing to roll back to."""
+
+    code, status, title = "no_earlier_version", 409, "No earlier version"
+
+
 class PayloadTooLarge(RunnerError):
     """The body is too large."""
 

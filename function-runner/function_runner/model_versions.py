@@ -105,6 +105,14 @@ class ModelVersions:
             self._forgotten_at[name] = time.monotonic()
             return True
 
+    def moved(self, name: str) -> None:
+        """An alias of this model was moved just now: what is remembered is out of date. MLflow is asked at once."""
+        with self._lock:
+            self._forgotten_at[name] = self._interest[name] = time.monotonic()
+            self._known.pop(name, None)
+            self._not_before.pop(name, None)
+        self._ask(name)
+
     def _ask(self, name: str) -> _Pointers | None:
         at = time.monotonic()
         try:

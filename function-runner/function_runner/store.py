@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,6 +135,15 @@ MLFLOW_COLUMNS = {
     "model_uri": "model_uri",
 }
 FACTS = ("exit_code", "oom_killed", "max_memory_mb", "log_state", "log_bytes", "log_sha256", "progress")
+
+
+class AliasAction(StrEnum):
+    """How an alias of a model came to be moved."""
+
+    SET = "set"
+    DELETE = "delete"
+    ROLLBACK = "rollback"
+    OUTSIDE = "outside"  # in MLflow itself; noticed afterwards
 
 
 class Utc(TypeDecorator[datetime]):
@@ -305,6 +315,24 @@ owners = Table(
     Column("seen_at", Utc, nullable=False),
 )
 
+# Where aliases of models pointed. The moves of one alias are numbered, so that of two who note the same one, one does.
+alias_moves = Table(
+    "alias_moves",
+    metadata,
+    Column("sequence", SequenceNumber, primary_key=True, autoincrement=True),
+    Column("at", Utc, nullable=False),
+    Column("action", String(16), nullable=False),
+    Column("caller", Text),
+    Column("model", Text, nullable=False),
+    Column("alias", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("from_version", Text),
+    Column("to_version", Text),
+    UniqueConstraint("model", "alias", "number"),
+    CheckConstraint(f"action IN ({_words(AliasAction)})", name="action"),
+    sqlite_autoincrement=True,
+)
+
 
 # What is written for every invocation. Put together once: doing that takes SQLAlchemy longer than running them.
 _this = invocations.c.id == bindparam("this")
@@ -362,6 +390,34 @@ class LogOnRecord:
     is_settled: bool  # the invocation has ended and its log is closed
     is_expired: bool  # it is to be removed, or was
     run_id: str | None  # of MLflow
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """An alias of a model pointed to one version and then to another."""
+
+    model: str
+    alias: str
+    number: int  # from 1, of the moves of this alias
+    action: AliasAction
+    at: datetime  # for one from outside: when it was noticed
+    from_version: str | None  # None: there was no such alias
+    to_version: str | None  # None: there is none any more
+    caller: str | None = None
+
+
+@dataclass(frozen=True)
+class End:
+    """What statistics want to know of an invocation that has ended."""
+
+    position: int  # in the order in which they ended
+    at: datetime
+    function: str
+    status: Status
+    start: Start | None
+    created_at: datetime
+    total_ms: float | None
+    run_ms: float | None
 
 
 class Store:
@@ -1027,6 +1083,87 @@ class Store:
         )
         self._write(lambda connection: connection.execute(change))
 
+    # --- statistics ---------------------------------------------------------------------------------------------------
+
+    def first_event_since(self, moment: datetime) -> int | None:
+        """The number of the oldest event at or after this moment, or None when there is none."""
+        query = (
+            select(invocation_events.c.sequence)
+            .where(invocation_events.c.at >= moment)
+            .order_by(invocation_events.c.sequence)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def ends(self, *, after: int, limit: int) -> list[End]:
+        """What ended after the event with this number, in order, at most ``limit``."""
+        query = (
+            select(
+                invocation_events.c.sequence,
+                invocation_events.c.at,
+                invocations.c.function,
+                invocations.c.status,
+                invocations.c.start,
+                invocations.c.created_at,
+                invocations.c.total_ms,
+                invocations.c.run_ms,
+            )
+            .join_from(invocation_events, invocations, invocations.c.id == invocation_events.c.invocation_id)
+            .where(invocation_events.c.sequence > after, invocation_events.c.status.in_(ENDS))
+            .order_by(invocation_events.c.sequence)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return [
+                End(row[0], row[1], row[2], Status(row[3]), row[4] and Start(row[4]), *row[5:])
+                for row in connection.execute(query)
+            ]
+
+    def count_open(self, function: str | None = None) -> dict[str, int]:
+        """How many records of one function, or of all, stand in each status that is not an end."""
+        query = select(invocations.c.status, func.count()).where(invocations.c.status.in_(OPEN))
+        if function is not None:
+            query = query.where(invocations.c.function == function)
+        with self._reading() as connection:
+            counted = {row[0]: row[1] for row in connection.execute(query.group_by(invocations.c.status))}
+        return {status.value: counted.get(status, 0) for status in OPEN}
+
+    # --- aliases of models --------------------------------------------------------------------------------------------
+
+    def note_alias_moves(self, moves: Sequence[AliasMove]) -> None:
+        """Add to the history. A move whose number is taken was noted by somebody else, and is left out."""
+
+        def note(connection: Connection) -> None:
+            upsert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
+            for move in moves:
+                values = {entry.name: getattr(move, entry.name) for entry in fields(AliasMove)}
+                connection.execute(upsert(alias_moves).values(values).on_conflict_do_nothing())
+
+        self._write(note)
+
+    def last_alias_moves(self, model: str) -> dict[str, AliasMove]:
+        """The last move of every alias that this model ever had."""
+        last = (
+            select(alias_moves.c.alias, func.max(alias_moves.c.number).label("number"))
+            .where(alias_moves.c.model == model)
+            .group_by(alias_moves.c.alias)
+            .subquery()
+        )
+        same = (alias_moves.c.alias == last.c.alias) & (alias_moves.c.number == last.c.number)
+        query = select(alias_moves).join(last, same).where(alias_moves.c.model == model)
+        with self._reading() as connection:
+            return {row["alias"]: _alias_move(row) for row in connection.execute(query).mappings()}
+
+    def alias_history(self, model: str, *, alias: str | None = None, limit: int = 100) -> list[AliasMove]:
+        """The moves of a model's aliases, or of one of them, newest first."""
+        query = select(alias_moves).where(alias_moves.c.model == model)
+        if alias is not None:
+            query = query.where(alias_moves.c.alias == alias)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(alias_moves.c.sequence.desc()).limit(limit)).mappings()
+            return [_alias_move(row) for row in rows]
+
     def _write(self, work: Callable[[Connection], T]) -> T:
         """Do it in a transaction; when this returns, it is on the disk. ``work`` may be done more than once."""
         with _translated():
@@ -1333,6 +1470,11 @@ def _progress(said: Mapping[str, Any] | None, started_at: datetime | None) -> Pr
         return None
     progress = Progress(**{**said, "at": datetime.fromisoformat(said["at"])})
     return progress if progress.at >= started_at else None
+
+
+def _alias_move(row: RowMapping) -> AliasMove:
+    values = {entry.name: row[entry.name] for entry in fields(AliasMove)}
+    return AliasMove(**values | {"action": AliasAction(row["action"])})
 
 
 def _unclaimed() -> tuple[ColumnElement[bool], ...]:

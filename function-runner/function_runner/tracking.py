@@ -1,6 +1,6 @@
-"""What MLflow knows: models, their versions, experiments and runs, read through its REST API.
+"""What MLflow knows: models, their versions, experiments and runs, through its REST API; and moves of aliases.
 
-MLflow's own client is not used: importing it costs more than a second of CPU and 100 MB, for a handful of GET requests.
+MLflow's own client is not used: importing it costs more than a second of CPU and 100 MB, for a handful of requests.
 Answers are plain dicts in the words of our API; nothing is kept between calls.
 """
 
@@ -8,7 +8,7 @@ import base64
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -27,12 +27,14 @@ NAMES_SHOWN = 20  # of what exists, in a message about what does not
 
 NUMBER = re.compile(r"[0-9]{1,9}")  # longer ones do not fit MLflow's columns, and fail there instead of not being found
 RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
+ALIAS = re.compile(r"[\w-]{1,255}")
+RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 
 Json = dict[str, Any]
 
 
 class Tracking:
-    """Reads from one MLflow server. Safe to share between threads.
+    """Reads from one MLflow server, and moves aliases in it. Safe to share between threads.
 
     Every method raises `MlflowUnavailable` when MLflow does not answer as expected.
     """
@@ -107,15 +109,50 @@ class Tracking:
         Raises:
             ModelNotFound: there is no such model or version; the message names those that exist.
         """
+        return self.some_versions(name, [version])[0]
+
+    def some_versions(self, name: str, versions: Sequence[str]) -> list[Json]:
+        """Several versions of a model, in this order, each as `model_version` would give it.
+
+        Raises:
+            ModelNotFound: there is no such model or version; the message names those that exist.
+        """
         model = self.model(name)
-        number = self._resolve(model, version)
+        found = []
+        for number in [self._resolve(model, version) for version in versions]:
+            try:
+                found.append(self._get("model-versions/get", name=name, version=number)["model_version"])
+            except _Refused as error:
+                raise self._no_version(name, number) from error
+        runs = self._runs({version.get("run_id", "") for version in found})
+        return [self._version(version, model, runs) for version in found]
+
+    def set_alias(self, model: Json, alias: str, version: str) -> str:
+        """Let an alias of this model (as `model` gave it) mean a version, and return the version's number.
+
+        Args:
+            version: a number, ``latest`` or ``@alias``.
+
+        Raises:
+            ModelNotFound: there is no such version; the message names those that exist.
+        """
+        name, number = model["name"], str(int(self._resolve(model, version)))
         try:
-            found = self._get("model-versions/get", name=name, version=number)["model_version"]
+            self._post("registered-models/alias", name=name, alias=alias, version=number)
         except _Refused as error:
-            raise ModelNotFound(
-                f"Model {_shown(name)} has no version {number}. {self._existing_versions(name)}"
-            ) from error
-        return self._version(found, model, self._runs({found.get("run_id", "")}))
+            raise self._no_version(name, number) from error
+        return number
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Let a model have no such alias, whether it had one or not.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        try:
+            self._call("DELETE", "registered-models/alias", json={"name": name, "alias": alias})
+        except _Refused as error:
+            raise ModelNotFound(f"There is no model {_shown(name)}. {self._existing_models()}") from error
 
     def runs_of_versions(self) -> frozenset[str]:
         """The runs that the registered model versions came from, of all versions that exist."""
@@ -192,6 +229,9 @@ class Tracking:
             raise ExperimentNotFound(
                 f"There is no experiment {_shown(experiment_id)}. There is: {words or 'none'}."
             ) from error
+
+    def _no_version(self, name: str, number: str) -> ModelNotFound:
+        return ModelNotFound(f"Model {_shown(name)} has no version {number}. {self._existing_versions(name)}")
 
     def _existing_models(self) -> str:
         page = self.models(limit=NAMES_SHOWN)
@@ -347,7 +387,8 @@ class Tracking:
             except requests.Timeout:
                 raise
             except requests.ConnectionError:
-                # Perhaps a kept connection that was closed meanwhile. Everything here only reads, POST included.
+                # Perhaps a kept connection that was closed meanwhile. All that is asked for here may be done twice:
+                # most of it only reads, POST included, and an alias that is moved twice is where it should be.
                 return send()
         except requests.Timeout as error:
             raise MlflowUnavailable("MLflow did not answer in time; it may be starting or busy.") from error
@@ -357,6 +398,19 @@ class Tracking:
 
 class _Refused(MlflowUnavailable):
     """MLflow does not know what was asked for, or finds fault with it."""
+
+
+def check_alias_name(alias: str) -> None:
+    """Raises `InvalidRequest` for names that MLflow does not take."""
+    complaint = None
+    if not ALIAS.fullmatch(alias):
+        complaint = "must be made of letters, digits, _ and -, at most 255"
+    elif RESERVED_ALIAS.fullmatch(alias):
+        complaint = "is reserved: `latest` and names such as `v3` mean versions by themselves"
+    if complaint:
+        raise InvalidRequest(
+            f"{_shown(alias)} cannot be the name of an alias: it {complaint}.", errors=[FieldError("/alias", complaint)]
+        )
 
 
 def _check_page_token(token: str | None) -> None:

@@ -15,12 +15,14 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from function_runner import api
+from function_runner.aliases import Aliases
 from function_runner.api import Services
 from function_runner.catalog import Catalog
 from function_runner.followers import Followers
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
 from function_runner.settings import Settings
+from function_runner.statistics import Statistics
 from support.api import (
     ECHO_MANIFEST,
     NOW,
@@ -29,6 +31,7 @@ from support.api import (
     Engine,
     Images,
     Invoker,
+    Models,
     Pool,
     Retention,
     Store,
@@ -115,14 +118,16 @@ def make_settings(folder: Path, functions: Path) -> Settings:
 
 def make_services(settings: Settings) -> Services:
     catalog = Catalog(settings)
-    store, pool = Store(), Pool()
+    store, tracking, pool = Store(), Tracking(), Pool()
     logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
     return Services(
         settings=settings,
         catalog=catalog,
         store=store,
         logs=logs,
-        tracking=Tracking(),
+        tracking=tracking,
+        aliases=Aliases(tracking, store, Models(), pool),
+        statistics=Statistics(store),
         metrics=Metrics(),
         images=Images(),
         pool=pool,

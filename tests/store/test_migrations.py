@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 from function_runner.errors import SettingsError
-from function_runner.store import FACTS, invocation_facts, invocations, metadata
+from function_runner.store import FACTS, alias_moves, invocation_facts, invocations, metadata
 
 
 def test_the_migrations_make_the_tables_that_the_store_describes(record):
@@ -17,7 +17,7 @@ def test_the_migrations_make_the_tables_that_the_store_describes(record):
 
 def test_the_checks_are_the_same_too(record):
     with record.store._reader.connect() as connection:
-        for table in (invocations, invocation_facts):
+        for table in (invocations, invocation_facts, alias_moves):
             made = {check["name"]: check["sqltext"] for check in inspect(connection).get_check_constraints(table.name)}
             described = {
                 check.name: str(check.sqltext)

@@ -32,7 +32,7 @@ from function_runner.invocation import (
 )
 from function_runner.pool import PoolStatistics, PoolTotals
 from function_runner.retention import Amount, Run, Survey
-from function_runner.store import Repeated, Wanted
+from function_runner.store import AliasMove, End, Repeated, Wanted
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
 IMAGE = Image(tag="smlops/function-echo:0123456789ab", id="sha256:1", base_id="sha256:2", size_bytes=7, built_at=NOW)
@@ -136,6 +136,7 @@ class Store:
     is_full: bool = False
     searches: list[dict[str, Any]] = field(default_factory=list)
     made: list[Mention] = field(default_factory=list)
+    moves: list[AliasMove] = field(default_factory=list)
 
     def check(self) -> None:
         if self.error is not None:
@@ -170,6 +171,45 @@ class Store:
     def position(self, sequence: int) -> int:
         return 7
 
+    def first_event_since(self, moment: datetime) -> int | None:
+        self.check()
+        return 1
+
+    def ends(self, *, after: int, limit: int) -> list[End]:
+        self.check()
+        ended = [record for record in self.records.values() if record.finished_at is not None]
+        return [
+            End(
+                number,
+                record.finished_at,
+                record.function,
+                record.status,
+                record.start,
+                record.created_at,
+                record.timings.total_ms,
+                record.timings.run_ms,
+            )
+            for number, record in enumerate(ended, 1)
+            if number > after
+        ][:limit]
+
+    def count_open(self, function: str | None = None) -> dict[str, int]:
+        self.check()
+        return {"queued": 0, "starting": 0, "running": 1}
+
+    def note_alias_moves(self, moves: list[AliasMove]) -> None:
+        self.check()
+        self.moves += moves
+
+    def last_alias_moves(self, model: str) -> dict[str, AliasMove]:
+        self.check()
+        return {move.alias: move for move in self.moves if move.model == model}
+
+    def alias_history(self, model: str, *, alias: str | None = None, limit: int = 100) -> list[AliasMove]:
+        self.check()
+        moves = [move for move in reversed(self.moves) if move.model == model and alias in (None, move.alias)]
+        return moves[:limit]
+
     def count_by_status(self) -> dict[str, int]:
         self.check()
         return {"succeeded": len(self.records)}
@@ -198,8 +238,14 @@ class Images:
         return IMAGE
 
 
+@dataclass
 class Pool:
     """Always the same numbers."""
+
+    looks: int = 0
+
+    def look(self) -> None:
+        self.looks += 1
 
     def statistics(self, function_name: str) -> PoolStatistics:
         return PoolStatistics(warm=1, target=2, ready=0, starting=1, busy=2, waiting=3, state="ok")
@@ -275,11 +321,23 @@ class Engine:
 
 
 @dataclass
+class Models:
+    """Notes what it is told."""
+
+    told: list[str] = field(default_factory=list)
+
+    def moved(self, name: str) -> None:
+        self.told.append(name)
+
+
+@dataclass
 class Tracking:
     """One model and one experiment; ``error`` is raised instead when it is set."""
 
     error: Exception | None = None
     asked: list[tuple[Any, ...]] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=lambda: {"champion": "1"})
+    numbers: tuple[str, ...] = ("1", "2", "3")  # of the versions to which an alias can be moved
 
     def check(self) -> None:
         if self.error is not None:
@@ -297,7 +355,32 @@ class Tracking:
         self._note("model", name)
         if name != MODEL["name"]:
             raise ModelNotFound(f"There is no model {name!r}. There is: iris_model.")
-        return MODEL
+        return MODEL | {"aliases": dict(self.aliases)}
+
+    def set_alias(self, model: dict[str, Any], alias: str, version: str) -> str:
+        self._note("set_alias", model["name"], alias, version)
+        number = {"latest": self.numbers[-1]}.get(version, version)
+        if number not in self.numbers:
+            raise ModelNotFound(f"Model {model['name']!r} has no version {version!r}.")
+        self.aliases[alias] = number
+        return number
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self._note("delete_alias", name, alias)
+        self.aliases.pop(alias, None)
+
+    def some_versions(self, name: str, versions: list[str]) -> list[dict[str, Any]]:
+        self.model(name)
+        self._note("some_versions", name, *versions)
+        if missing := [version for version in versions if version not in self.numbers]:
+            raise ModelNotFound(f"Model {name!r} has no version {missing[0]!r}.")
+        return [
+            VERSION
+            | {"version": version}
+            | {"metrics": VERSION["metrics"] | {"f1": int(version) / 10}}
+            | {"parameters": VERSION["parameters"] | ({"max_depth": "3"} if version == "2" else {})}
+            for version in versions
+        ]
 
     def model_versions(self, name: str, limit: int = 50, page_token: str | None = None) -> dict[str, Any]:
         self.model(name)

@@ -76,6 +76,13 @@ def test_what_is_no_news_changes_nothing(models, tracking, version):
     assert tracking.asked == asked
 
 
+def test_an_alias_that_was_moved_is_known_at_once_even_from_memory(models, tracking):
+    models.resolve("iris", "@champion")
+    tracking.models["iris"] = model("3", champion="1")
+    models.moved("iris")
+    assert models.remembered("iris", "@champion") == ModelVersion("iris", "1", CREATED)
+
+
 def test_an_answer_from_before_the_news_does_not_count(models, tracking):
     """MLflow is asked, a version is made, and only then the answer arrives."""
 

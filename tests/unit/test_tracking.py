@@ -12,7 +12,7 @@ import pytest
 
 from function_runner import tracking as tracking_module
 from function_runner.errors import ExperimentNotFound, InvalidRequest, MlflowUnavailable, ModelNotFound
-from function_runner.tracking import Tracking
+from function_runner.tracking import Tracking, check_alias_name
 
 MOMENT = 1_795_408_478_882  # 2026-11-23T04:34:38.882Z
 API = "/mlflow/api/2.0/mlflow/"
@@ -30,6 +30,7 @@ class FakeMlflow:
         self.runs = {}  # run_id -> experiment id
         self.experiments = {"0": "Default"}
         self.calls = []
+        self.method = ""  # of the last call
         self.raw = {}  # path -> (status, body): an answer for that path, whatever is asked
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -112,6 +113,17 @@ class FakeMlflow:
 
     # --- the shapes ---
 
+    def registered_models_alias(self, query):
+        model = self.models[self._known(query["name"])]
+        if self.method == "DELETE":
+            model["aliases"].pop(query["alias"], None)
+            return {}
+        number = int(query["version"])
+        if number not in model["versions"]:
+            raise Refusal(404, f"Model Version (name={query['name']}, version={number}) not found")
+        model["aliases"][query["alias"]] = number
+        return {}
+
     def _known(self, name):
         if name not in self.models:
             raise Refusal(404, f"Registered Model with name={name} not found")
@@ -180,11 +192,15 @@ class FakeMlflow:
                 parts = urlsplit(self.path)
                 self.answer(parts.path, {key: values[0] for key, values in parse_qs(parts.query).items()})
 
+            def do_DELETE(self):
+                self.do_POST()
+
             def do_POST(self):
                 self.answer(self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
 
             def answer(self, path, query):
                 fake.calls.append(path.removeprefix(API))
+                fake.method = self.command
                 if path in fake.raw:
                     status, body = fake.raw[path]
                 else:
@@ -403,6 +419,49 @@ def test_what_the_caller_named_is_not_repeated_at_length(tracking):
     with pytest.raises(ModelNotFound) as error:
         tracking.model("x" * 5000)
     assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize(("wanted", "number"), [("1", "1"), ("001", "1"), ("latest", "3"), ("@champion", "2")])
+def test_an_alias_is_set_to_what_a_version_means_now(mlflow, tracking, wanted, number):
+    mlflow.register("iris_model", 3, champion=2)
+    assert tracking.set_alias(tracking.model("iris_model"), "challenger", wanted) == number
+    assert tracking.model("iris_model")["aliases"] == {"champion": "2", "challenger": number}
+
+
+@pytest.mark.parametrize("wanted", ["0", "4", "@nobody", "newest"])
+def test_an_alias_is_not_set_to_a_version_that_is_not_there(mlflow, tracking, wanted):
+    mlflow.register("iris_model", 3, champion=2)
+    with pytest.raises(ModelNotFound):
+        tracking.set_alias(tracking.model("iris_model"), "champion", wanted)
+    assert tracking.model("iris_model")["aliases"] == {"champion": "2"}
+
+
+def test_an_alias_is_deleted_and_that_can_be_repeated(mlflow, tracking):
+    mlflow.register("iris_model", 3, champion=2, challenger=3)
+    for _ in range(2):
+        tracking.delete_alias("iris_model", "champion")
+    assert tracking.model("iris_model")["aliases"] == {"challenger": "3"}
+    with pytest.raises(ModelNotFound, match="iris_model"):
+        tracking.delete_alias("nobody", "champion")
+
+
+@pytest.mark.parametrize("alias", ["champion", "Prod-2", "v", "v1a", "latest1", "ü", "x" * 255, "_"])
+def test_names_of_aliases(alias):
+    check_alias_name(alias)
+
+
+@pytest.mark.parametrize("alias", ["", "a b", "a.b", "a/b", "latest", "Latest", "v1", "V12", "x" * 256, "a\n", "@a"])
+def test_names_that_no_alias_can_have(alias):
+    with pytest.raises(InvalidRequest) as refused:
+        check_alias_name(alias)
+    assert refused.value.errors[0].pointer == "/alias"
+
+
+def test_several_versions_come_in_the_order_asked_for(mlflow, tracking):
+    mlflow.register("iris_model", 3, champion=2)
+    found = tracking.some_versions("iris_model", ["latest", "1", "@champion"])
+    assert [version["version"] for version in found] == ["3", "1", "2"]
+    assert found == [tracking.model_version("iris_model", number) for number in ("3", "1", "2")]
 
 
 # --- experiments and runs ---------------------------------------------------------------------------------------------

@@ -2,7 +2,19 @@
 
 from flask import Flask, Response, request
 
-from function_runner.api import debug, experiments, functions, invocations, invoke, models, operations, problems
+from function_runner.api import (
+    aliases,
+    compare,
+    debug,
+    experiments,
+    functions,
+    invocations,
+    invoke,
+    models,
+    operations,
+    problems,
+    statistics,
+)
 from function_runner.api.docs import Docs
 from function_runner.api.guard import Guard
 from function_runner.api.route import Route, serve
@@ -33,8 +45,11 @@ def all_routes(services: Services) -> list[Route]:
     routes = [
         *invoke.routes(services.settings),
         *invocations.routes(),
+        *statistics.routes(),
+        *compare.routes(),
         *functions.routes(),
         *models.routes(),
+        *aliases.routes(),
         *experiments.routes(),
         *debug.routes(services),
         *operations.routes(services),

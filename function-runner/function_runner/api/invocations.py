@@ -148,13 +148,13 @@ def page_of(services: Services, wanted: Wanted, query: PastQuery) -> InvocationP
 
 def show(services: Services, *, invocation_id: str) -> WholeRecord:
     """The record of an invocation, with the states it went through."""
-    record = _record(services, _find(services, invocation_id))
+    record = _record(services, find(services, invocation_id))
     return WholeRecord.with_events(record, services.store.events(invocation_id))
 
 
 def logs(services: Services, *, invocation_id: str, query: LogsQuery) -> Response:
     """The log of an invocation, or its last lines; as it is, or live."""
-    invocation = _find(services, invocation_id)
+    invocation = find(services, invocation_id)
     if request.accept_mimetypes.best_match([TEXT, EVENT_STREAM]) == EVENT_STREAM:
         response = _follow(services, invocation, query)
     else:
@@ -192,12 +192,12 @@ def _read(services: Services, invocation: Invocation, query: LogsQuery) -> Respo
 
 def cancel(services: Services, *, invocation_id: str) -> Record:
     """End an invocation."""
-    return _record(services, services.invoker.cancel(_find(services, invocation_id).id))
+    return _record(services, services.invoker.cancel(find(services, invocation_id).id))
 
 
 def replay(services: Services, *, invocation_id: str, body: ReplayRequest) -> Response:
     """Run an invocation again, and show both."""
-    original = _find(services, invocation_id)
+    original = find(services, invocation_id)
     preferred = preferences(request, longest_wait=services.settings.max_timeout)
     wanted = services.invoker.request_to_replay(original, like_then=body.against == "same", caller=caller())
     if preferred.patience is None:
@@ -259,7 +259,8 @@ def _unfit(name: str, detail: str) -> errors.InvalidRequest:
     )
 
 
-def _find(services: Services, invocation_id: str) -> Invocation:
+def find(services: Services, invocation_id: str) -> Invocation:
+    """The record of this id, or `InvocationNotFound`."""
     # Only what can be an id goes to the store, and only names from the store go near a path.
     invocation = services.store.get(invocation_id) if _UUID.fullmatch(invocation_id) else None
     if invocation is None:

@@ -25,6 +25,7 @@ from function_runner.diagnosis import Kind
 from function_runner.function import NAME_PATTERN
 from function_runner.invocation import Event, Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
+from function_runner.store import AliasAction
 
 
 def moment_as_text(moment: datetime) -> str:
@@ -482,6 +483,121 @@ class LogsQuery(Query):
     """Follow on from there: the id of the last event that came. The header `Last-Event-ID` says the same and wins."""
 
 
+class Percentiles(Answer):
+    """Milliseconds, within 2 % of the exact percentile; null where nothing was measured."""
+
+    p50: float | None
+    p95: float | None
+
+
+class Figures(Answer):
+    """Invocations that have ended, added up."""
+
+    count: int
+    failures: int
+    """Those that failed, timed out or were lost."""
+    total_ms: Percentiles
+    run_ms: Percentiles
+
+
+class FiguresInAll(Figures):
+    """The same, with how they ended and by kind of start."""
+
+    statuses: dict[str, int]
+    """How many ended in each way; ways that did not occur are left out."""
+    starts: dict[str, Figures]
+    """Of those that were handed to a container: `cold`, `warm`, `reused`."""
+
+
+class FiguresOfBucket(FiguresInAll):
+    """Invocations that were asked for in one stretch of time."""
+
+    begins_at: Moment
+
+
+class FiguresOfFunction(FiguresInAll):
+    """Invocations of one function."""
+
+    function: str
+
+
+class StatisticsQuery(Query):
+    """Of which time, and of what."""
+
+    window: Literal["1h", "24h", "7d"] = "1h"
+    """This long, up to now."""
+    function: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
+    """Only of this function."""
+
+
+class StatisticsAnswer(Answer):
+    """How invocations went over time."""
+
+    window: str
+    function: str | None
+    begins_at: Moment
+    ends_at: Moment
+    bucket_seconds: int
+    """The length of each bucket; the last one has only begun."""
+    is_complete: StrictBool
+    """False for a moment after a start, while the history is still being read: ask again."""
+    open: dict[str, int]
+    """Invocations that have not ended right now, whenever they were asked for, by status."""
+    total: FiguresInAll
+    functions: list[FiguresOfFunction]
+    buckets: list[FiguresOfBucket]
+    """Oldest first, without gaps."""
+
+
+class CompareInvocationsQuery(Query):
+    """Which ones to compare."""
+
+    ids: Annotated[str, Field(min_length=1, max_length=1000)]
+    """2 to 10 ids, separated by commas."""
+
+
+class ComparedInvocation(Answer):
+    """An invocation that is compared with others."""
+
+    invocation_id: str
+    function: str
+    status: Status
+    container_name: str | None
+    created_at: Moment
+    finished_at: Moment | None
+
+    @classmethod
+    def of(cls, invocation: Invocation) -> "ComparedInvocation":
+        """The beginning of its record."""
+        return cls(
+            invocation_id=invocation.id,
+            function=invocation.function,
+            status=invocation.status,
+            container_name=invocation.container_name,
+            created_at=invocation.created_at,
+            finished_at=invocation.finished_at,
+        )
+
+
+class DifferenceAnswer(Answer):
+    """One place at which not all records are the same."""
+
+    pointer: str
+    """JSON Pointer (RFC 6901) into the record."""
+    values: dict[str, Any]
+    """What stands there, by invocation id; one that has nothing there is left out."""
+
+
+class InvocationsCompared(Answer):
+    """Where the records of several invocations differ."""
+
+    invocations: list[ComparedInvocation]
+    """In the order asked for."""
+    differences: list[DifferenceAnswer]
+    is_truncated: StrictBool
+    """There are more differences than are listed."""
+
+
 # --- functions --------------------------------------------------------------------------------------------------------
 
 
@@ -654,6 +770,101 @@ class ModelVersionPage(Answer):
 
     versions: list[ModelVersionAnswer]
     next_page_token: str | None
+
+
+class AliasesQuery(Query):
+    """Which moves to show."""
+
+    alias: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """Only those of this alias."""
+    limit: Annotated[int, Field(ge=1, le=1000), _InDigits] = 100
+    """The newest so many."""
+
+
+class MoveAliasRequest(Body):
+    """Let the alias mean this version."""
+
+    version: Annotated[str, Field(min_length=1, max_length=256, examples=["3"])]
+    """A number, `latest` (its number right now), or `@` and another alias."""
+    expected_version: str | None = None
+    """The version it means now; null: there is no such alias yet. When it is another one, nothing is moved (409)."""
+
+
+class RollBackRequest(Body):
+    """Undo the last move."""
+
+    expected_version: str | None = None
+    """The version it means now; null: it is deleted. When it is another one, nothing is moved (409)."""
+
+
+class DeleteAliasQuery(Query):
+    """What is to be deleted."""
+
+    expected_version: Annotated[str, Field(min_length=1, max_length=20)] | None = None
+    """The version it means now. When it is another one, nothing is deleted (409)."""
+
+
+class AliasMoveAnswer(Answer):
+    """A move of an alias."""
+
+    alias: str
+    at: Moment
+    """For one from outside: when it was noticed."""
+    action: AliasAction
+    """`outside`: it was moved in MLflow itself, nobody here knows by whom."""
+    caller: str | None
+    """The address it was asked from."""
+    from_version: str | None
+    """Null: there was no such alias."""
+    to_version: str | None
+    """Null: it was deleted."""
+
+
+class AliasesAnswer(Answer):
+    """The aliases of a model and how they came to point there."""
+
+    model: str
+    aliases: dict[str, str]
+    """Version by alias."""
+    history: list[AliasMoveAnswer]
+    """Newest first."""
+
+
+class CompareVersionsQuery(Query):
+    """Which ones to compare."""
+
+    versions: Annotated[str, Field(min_length=1, max_length=3000, examples=["1,2"])]
+    """2 to 10 versions, separated by commas: numbers, `latest`, `@` and an alias."""
+
+
+class ComparedVersion(Answer):
+    """A version that is compared with others."""
+
+    version: str
+    created_at: Moment | None
+    run_id: str | None
+    aliases: list[str]
+    mlflow_url: str
+
+
+class ComparedValue(Answer):
+    """A metric or a parameter of several versions."""
+
+    name: str
+    values: dict[str, Any]
+    """By version; one that has none is left out."""
+    differs: StrictBool
+    """Not all versions have it, or not all the same."""
+
+
+class VersionsCompared(Answer):
+    """Several versions of a model side by side."""
+
+    model: str
+    versions: list[ComparedVersion]
+    """In the order asked for."""
+    metrics: list[ComparedValue]
+    parameters: list[ComparedValue]
 
 
 class ExperimentAnswer(Answer):

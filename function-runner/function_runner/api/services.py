@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from function_runner.aliases import Aliases
 from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerEngine
 from function_runner.followers import Followers
@@ -13,6 +14,7 @@ from function_runner.metrics import Metrics
 from function_runner.pool import Pool
 from function_runner.retention import Retention
 from function_runner.settings import Settings
+from function_runner.statistics import Statistics
 from function_runner.store import Store
 from function_runner.tracking import Tracking
 
@@ -26,6 +28,8 @@ class Services:
     store: Store
     logs: LogStore
     tracking: Tracking
+    aliases: Aliases
+    statistics: Statistics
     metrics: Metrics
     images: Images
     pool: Pool
