@@ -14,9 +14,7 @@ def versions(stack):
 
 
 def predicted_by(stack):
-    answer = stack.invoke(
-        "predict", {"model_name": "iris_model", "model_version": "@tested", "features": SETOSA}
-    )
+    answer = stack.invoke("predict", {"model_name": "iris_model", "model_version": "@tested", "features": SETOSA})
     return answer.result["model_version"]
 
 
