@@ -96,6 +96,41 @@ export const api = {
     return (await get(`/models?limit=${MOST_MODELS}`, signal)).models;
   },
 
+  modelVersion(model, version, signal) {
+    return get(`/models/${encodeURIComponent(model)}/versions/${encodeURIComponent(version)}`, signal);
+  },
+
+  /** Where a model's aliases point, and their moves: {aliases, history}. */
+  aliases(model, signal) {
+    return get(`/models/${encodeURIComponent(model)}/aliases`, signal);
+  },
+
+  /** Refused when the alias does not mean `expected` any more (null: there is none yet), so that nobody undoes another's move unseen. */
+  moveAlias(model, alias, version, expected) {
+    return change("PUT", aliasAt(model, alias), { version, expected_version: expected });
+  },
+
+  rollBackAlias(model, alias, expected) {
+    return change("POST", `${aliasAt(model, alias)}/rollback`, { expected_version: expected });
+  },
+
+  deleteAlias(model, alias, expected) {
+    return change("DELETE", `${aliasAt(model, alias)}?expected_version=${encodeURIComponent(expected)}`);
+  },
+
+  compareVersions(model, versions, signal) {
+    return get(`/models/${encodeURIComponent(model)}/compare?versions=${encodeURIComponent(versions)}`, signal);
+  },
+
+  compareInvocations(ids, signal) {
+    return get(`/compare/invocations?ids=${encodeURIComponent(ids)}`, signal);
+  },
+
+  /** How invocations went in the last "1h", "24h" or "7d": in all, by function, and over time. */
+  statistics(window, signal) {
+    return get(`/statistics?window=${window}`, signal);
+  },
+
   /** Newest first; null when there is no such model. The list is asked first, so that a house without models causes no error. */
   async modelVersions(model, signal) {
     const models = await this.models(signal);
@@ -112,14 +147,24 @@ export const address = {
   live: (id, lines, lastId) => `${address.log(id)}?${new URLSearchParams(lastId === null ? { tail: lines } : { last_event_id: lastId })}`,
   buildLog: (name) => `/functions/${encodeURIComponent(name)}/build/log`,
   run: (experimentId, runId) => `/mlflow/#/experiments/${encodeURIComponent(experimentId)}/runs/${encodeURIComponent(runId)}`,
+  model: (name) => `/mlflow/#/models/${encodeURIComponent(name)}`,
   modelVersion: (name, version) => `/mlflow/#/models/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`,
 };
+
+function aliasAt(model, alias) {
+  return `/models/${encodeURIComponent(model)}/aliases/${encodeURIComponent(alias)}`;
+}
+
+async function change(method, path, body) {
+  const options = body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  return answer(await send(path, { method, ...options }));
+}
 
 async function get(path, signal) {
   return answer(await send(path, { signal }));
 }
 
-async function send(path, options, triesLeft = options.method === "POST" ? 0 : 1) {
+async function send(path, options, triesLeft = (options.method ?? "GET") === "GET" ? 1 : 0) {
   try {
     return await fetch(path, { cache: "no-store", ...options, headers: { Accept: "application/json, text/plain;q=0.9", ...options.headers } });
   } catch (error) {

@@ -6,12 +6,16 @@ import { poll } from "./poll.js";
 import { route } from "./routes.js";
 import { html, nothing, render, repeat } from "./vendor.js";
 import "./elements/app-nav.js";
+import "./elements/compare-page.js";
 import "./elements/connection-notice.js";
 import "./elements/function-nav.js";
 import "./elements/function-page.js";
 import "./elements/health-state.js";
 import "./elements/invocation-page.js";
 import "./elements/invocations-page.js";
+import "./elements/model-page.js";
+import "./elements/models-page.js";
+import "./elements/overview-page.js";
 import "./elements/problem-alert.js";
 import "./elements/recent-invocations.js";
 import "./elements/system-page.js";
@@ -23,10 +27,16 @@ const PRODUCT = "Serverless MLOps";
 
 /** What is shown on each page but those of the functions, which stay open. */
 const PAGES = {
+  overview: { title: () => "Overview", view: (at) => html`<overview-page .query=${at.query}></overview-page>` },
   invocations: {
     title: (at) => (at.name ? "Invocation" : "Invocations"),
     view: (at) => (at.name ? html`<invocation-page .invocationId=${at.name}></invocation-page>` : html`<invocations-page .query=${at.query}></invocations-page>`),
   },
+  models: {
+    title: (at) => at.name ?? "Models",
+    view: (at) => (at.name ? html`<model-page .model=${at.name} .query=${at.query}></model-page>` : html`<models-page></models-page>`),
+  },
+  compare: { title: () => "Compare", view: (at) => html`<compare-page .query=${at.query}></compare-page>` },
   system: { title: () => "System", view: () => html`<system-page></system-page>` },
 };
 
@@ -99,7 +109,7 @@ function show() {
   const isKnown = functions?.some((one) => one.name === name);
   if (isKnown) opened.add(name);
   floor.dataset.layout = page ? "page" : "function";
-  pages.current = page ? at.page : "functions";
+  pages.current = page ? (at.page === "compare" ? (at.query.has("model") ? "models" : "invocations") : at.page) : "functions";
   nav.functions = functions;
   nav.current = name;
   document.title = [page?.title(at) ?? name, PRODUCT].filter(Boolean).join(" · ");

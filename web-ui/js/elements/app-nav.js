@@ -3,8 +3,10 @@ import { linkTo } from "../routes.js";
 import { html, ifDefined } from "../vendor.js";
 
 const PAGES = [
+  ["overview", "Overview"],
   ["functions", "Functions"],
   ["invocations", "Invocations"],
+  ["models", "Models"],
   ["system", "System"],
 ];
 
@@ -16,7 +18,7 @@ class AppNav extends AppElement {
     return html`
       <nav aria-label="Pages">
         <ul>
-          ${PAGES.map(([page, words]) => html`<li><a href=${linkTo(page)} aria-current=${ifDefined(page === this.current ? "page" : undefined)}>${words}</a></li>`)}
+          ${PAGES.map(([page, words]) => html`<li><a href=${linkTo(page === "overview" ? "" : page)} aria-current=${ifDefined(page === this.current ? "page" : undefined)}>${words}</a></li>`)}
         </ul>
       </nav>`;
   }

@@ -1,0 +1,88 @@
+import { address, api } from "../api.js";
+import { AppElement, define } from "../element.js";
+import { number, relativeTime, shortId, words } from "../format.js";
+import { icons } from "../icons.js";
+import { linkTo } from "../routes.js";
+import { html, nothing } from "../vendor.js";
+import "./status-badge.js";
+
+/** Several invocations, or several versions of a model, side by side; what differs is marked. */
+class ComparePage extends AppElement {
+  static inputs = ["query"];
+  #found = null;
+  #problem = null;
+  #onlyDifferences = false;
+  #signal = null;
+
+  connected(signal) {
+    this.#signal = signal;
+    this.#read();
+    document.addEventListener("runner:back", () => this.#read(), { signal });
+  }
+
+  changed(name, value, before) {
+    if (before !== undefined && String(value) !== String(before)) this.#read();
+  }
+
+  async #read() {
+    try {
+      const model = this.query.get("model");
+      this.#found = model
+        ? { model, versions: await api.compareVersions(model, this.query.get("versions") ?? "", this.#signal) }
+        : { invocations: await api.compareInvocations(this.query.get("ids") ?? "", this.#signal) };
+      this.#problem = null;
+    } catch (error) {
+      if (this.#signal.aborted) return;
+      this.#problem = error;
+    }
+    this.update();
+  }
+
+  template() {
+    return html`
+      <header class="page-header"><h1 tabindex="-1">Compare</h1>${this.#introduction()}</header>
+      ${this.#problem ? html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">This cannot be compared.</p><p class="quiet">${this.#problem.message}</p></div></div>` : this.#found === null ? html`<div class="panel" aria-busy="true"><span class="placeholder-line"></span><span class="placeholder-line"></span></div>` : this.#found.model ? this.#versions(this.#found.versions) : this.#invocations(this.#found.invocations)}`;
+  }
+
+  #introduction() {
+    if (this.#found?.model) return html`<p>Versions of <a href=${linkTo("models", this.#found.model)}>${this.#found.model}</a>, side by side.</p>`;
+    return html`<p>Invocations side by side: only what differs.</p>`;
+  }
+
+  #versions({ versions, metrics, parameters }) {
+    const rows = (title, values) => html`
+      <tr class="group"><th scope="rowgroup" colspan=${versions.length + 1}>${title}</th></tr>
+      ${values.filter((one) => one.differs || !this.#onlyDifferences).map((one) => html`<tr data-differs=${one.differs}><th scope="row">${words(one.name)}</th>${versions.map(({ version }) => html`<td class="numeral">${show(one.values[version])}</td>`)}</tr>`)}`;
+    return html`<section class="panel" aria-label="Versions side by side">
+      <label class="check"><input type="checkbox" class="form-check-input" .checked=${this.#onlyDifferences} @change=${(event) => { this.#onlyDifferences = event.target.checked; this.update(); }}> Only what differs</label>
+      <div class="table-scroll" tabindex="0" role="group" aria-label="Versions side by side"><table class="table compare">
+        <thead><tr><th scope="col"><span class="visually-hidden">What</span></th>${versions.map((one) => html`<th scope="col" class="numeral"><a href=${linkTo("models", this.#found.model, { version: one.version })}>Version ${one.version}</a>${one.aliases.map((alias) => html` <span class="tag">@${alias}</span>`)}<div class="quiet">${relativeTime(one.created_at)}</div></th>`)}</tr></thead>
+        <tbody>${rows("Metrics", metrics)}</tbody>
+        <tbody>${rows("Parameters", parameters)}</tbody>
+      </table></div>
+    </section>`;
+  }
+
+  #invocations({ invocations, differences, is_truncated: isTruncated }) {
+    return html`<section class="panel" aria-label="Invocations side by side">
+      <div class="table-scroll" tabindex="0" role="group" aria-label="Invocations side by side"><table class="table compare">
+        <thead><tr><th scope="col"><span class="visually-hidden">What</span></th>${invocations.map((one) => html`<th scope="col"><a class="mono" href=${address.invocation(one.invocation_id)}>${shortId(one.invocation_id)}</a><div class="quiet">${one.function}, ${relativeTime(one.created_at)}</div><status-badge .status=${one.status}></status-badge></th>`)}</tr></thead>
+        <tbody>${differences.length === 0 ? html`<tr><td colspan=${invocations.length + 1}>They do not differ in anything that is compared: parameters, results, timings, image, model.</td></tr>` : differences.map((one) => html`<tr data-differs="true"><th scope="row" class="mono wrap">${path(one.pointer)}</th>${invocations.map(({ invocation_id: id }) => html`<td class="wrap">${show(one.values[id])}</td>`)}</tr>`)}</tbody>
+      </table></div>
+      ${isTruncated ? html`<p class="quiet">There are more differences than are shown.</p>` : nothing}
+    </section>`;
+  }
+}
+
+function show(value) {
+  if (value === undefined) return html`<span class="quiet">–</span>`;
+  if (typeof value === "number") return html`<span title=${value}>${number(value)}</span>`;
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** /result/accuracy → result › accuracy */
+function path(pointer) {
+  return pointer.split("/").slice(1).map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~")).join(" › ");
+}
+
+define("compare-page", ComparePage);

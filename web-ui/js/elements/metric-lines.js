@@ -1,0 +1,64 @@
+import { coloursOf, draw } from "../chart.js";
+import { AppElement, define } from "../element.js";
+import { html } from "../vendor.js";
+
+const MEASURES = ["accuracy", "precision", "recall", "f1_score"];
+const COLOURS = ["--accent", "--good", "--making", "--bad"];
+
+/** A model's measures over its versions, as lines. The table of versions beside it has the same numbers. */
+class MetricLines extends AppElement {
+  static inputs = ["versions"];
+  #chart = null;
+
+  connected(signal) {
+    document.addEventListener("theme:change", () => this.#draw(), { signal });
+  }
+
+  disconnected() {
+    this.#chart?.destroy();
+    this.#chart = null;
+  }
+
+  template() {
+    return html`<div class="chart tall"><canvas role="img" aria-label="Line chart: measures by version; the table of versions has the same numbers"></canvas></div>`;
+  }
+
+  updated() {
+    this.#draw();
+  }
+
+  async #draw() {
+    const canvas = this.querySelector("canvas");
+    if (!canvas) return;
+    const ordered = [...this.versions].sort((a, b) => Number(a.version) - Number(b.version));
+    const names = MEASURES.filter((name) => ordered.some((one) => typeof one.metrics[name] === "number"));
+    const colour = coloursOf(this);
+    this.#chart = await draw(canvas, this.#chart, () => ({
+      type: "line",
+      data: {
+        labels: ordered.map((one) => one.version),
+        datasets: names.map((name, index) => ({
+          label: name.replaceAll("_", " "),
+          data: ordered.map((one) => one.metrics[name] ?? null),
+          borderColor: colour(COLOURS[index]),
+          backgroundColor: colour(COLOURS[index]),
+          borderWidth: 2,
+          pointRadius: ordered.length > 40 ? 0 : 3,
+          spanGaps: true,
+        })),
+      },
+      options: {
+        animation: false,
+        maintainAspectRatio: false,
+        interaction: { mode: "index", intersect: false },
+        plugins: { legend: { position: "bottom", labels: { boxWidth: 10, boxHeight: 10 } } },
+        scales: {
+          x: { title: { display: true, text: "version" }, grid: { display: false } },
+          y: { border: { display: false }, max: 1, suggestedMin: 0.8, ticks: { maxTicksLimit: 6 } },
+        },
+      },
+    }));
+  }
+}
+
+define("metric-lines", MetricLines);
