@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from function_runner.errors import FieldError, StoreUnavailable
-from function_runner.invocation import LogState, Mode, Start, Status
+from function_runner.invocation import LogState, Mode, Progress, Start, Status
 from function_runner.store import Wanted
-from support.api import finished
+from support.api import NOW, finished
 
 UNKNOWN = "0b6e7a52-95a0-4f0c-9d0e-5b2f6f6e7a11"
 
@@ -131,6 +131,20 @@ class TestRecord:
             "model_alias": None,
             "model_uri": None,
         }
+
+    def test_progress_is_the_last_that_its_container_said(self, client, services, monkeypatch):
+        stored, newer = Progress(1, 3, "one", NOW), Progress(2.5, None, None, NOW)
+        record = add(services, status=Status.RUNNING, log_state=LogState.OPEN, progress=stored)
+        shown = {"done": 1, "total": 3, "message": "one", "at": "2026-01-31T12:34:56.789Z"}
+        assert client.get(f"/invocations/{record.id}").get_json()["progress"] == shown
+        monkeypatch.setattr(services.pool, "progress", lambda _: newer)
+        shown |= {"done": 2.5, "total": None, "message": None}
+        assert client.get(f"/invocations/{record.id}").get_json()["progress"] == shown
+        assert client.get("/invocations").get_json()["invocations"][0]["progress"] == shown
+
+    def test_one_that_waits_for_another_attempt_has_no_progress(self, client, services):
+        record = add(services, status=Status.QUEUED, log_state=LogState.OPEN, progress=Progress(1, 3, "one", NOW))
+        assert client.get(f"/invocations/{record.id}").get_json()["progress"] is None
 
     def test_what_a_function_raised_may_hold_any_character(self, client, services):
         record = add(services, error={"code": "handler_error", "type": "E", "message": "\ud800"})
