@@ -678,13 +678,13 @@ def _memory_error(case: _Case) -> Diagnosis | None:
 
 
 def _disk_of_the_container(case: _Case) -> Diagnosis | None:
-    """The root is read-only, so what can be full inside of a container is /tmp."""
-    if case.type is None or not re.search(r"\[Errno 28\]|No space left on device", case.message):
+    """The root is read-only, so what can be full is /tmp; a single file may be as large as all of it."""
+    if case.type is None or not re.search(r"\[Errno (27|28)\]|No space left on device", case.message):
         return None
-    size = f", which holds {case.function.tmp_mb} MB" if case.function.tmp_mb else ""
+    size = f" ({case.function.tmp_mb} MB)" if case.function.tmp_mb else ""
     return Diagnosis(
         Kind.DISK,
-        f"Function {case.function.name!r} filled its /tmp{size}.",
+        f"Function {case.function.name!r} filled its /tmp, or tried to write more than fits{size}.",
         "Write less, delete what is not needed any more, or store large files as artifacts in MLflow.",
         case.exception_shown(),
     )

@@ -170,6 +170,7 @@ REPORTED = [
     pytest.param(
         "disk", raised("OSError", "[Errno 28] No space left on device"), "64 MB", "MLflow", id="disk of the container"
     ),
+    pytest.param("disk", raised("OSError", "[Errno 27] File too large"), "64 MB", "MLflow", id="one large file"),
     pytest.param("record_unavailable", StoreUnavailable(), "record", "/ready", id="database away"),
     pytest.param("record_unavailable", LogsUnavailable("Read-only file system"), "log file", "/ready", id="logs away"),
     pytest.param(
