@@ -351,6 +351,8 @@ def test_no_wait_is_longer_than_an_invocation_may_take(client):
 
 
 def test_a_failure_within_the_wait_is_the_problem_it_would_have_been(client, services, problem):
+    raised = {"type": "ValueError", "message": "no", "stack_trace": ["line"]}
+    diagnosis = {"kind": "handler_error", "cause": "It raised.", "next_step": "Correct it.", "evidence": ["line"]}
     services.invoker.finishes = False
     queued = prefers(client, "respond-async").get_json()["invocation_id"]
     services.store.records[queued] = finished(
@@ -358,13 +360,13 @@ def test_a_failure_within_the_wait_is_the_problem_it_would_have_been(client, ser
         status=Status.FAILED,
         result=None,
         exit_code=3,
-        error={"code": "handler_error", "type": "ValueError", "message": "no", "stack_trace": ["line"]},
+        error={"code": "handler_error", **raised, "diagnosis": diagnosis},
     )
     services.invoker.keys["k"] = queued
     response = prefers(client, "wait=1", key="k")
     document = problem(response, 500, "handler_error")
     assert (document["invocation_id"], document["detail"], document["exit_code"]) == (queued, "no", 3)
-    assert document["function_error"] == {"type": "ValueError", "message": "no", "stack_trace": ["line"]}
+    assert (document["function_error"], document["diagnosis"]) == (raised, diagnosis)
     assert document["log_file"] == "logs/echo-0123456789ab.log"
     assert response.headers["Idempotent-Replayed"] == "true"
 

@@ -200,6 +200,7 @@ class TestRetry:
         runner.reaper.end_overdue()
         record = runner.store.get(accepted.id)
         assert (record.status, record.error["code"]) == (Status.FAILED, "expired")
+        assert record.error["diagnosis"]["kind"] == "queue_timeout"
 
 
 class TestRoom:
@@ -264,6 +265,7 @@ class TestCancel:
         runner.invoker.cancel(record.id)
         thread.join()
         assert isinstance(outcome[0], Cancelled)
+        assert outcome[0].members["diagnosis"]["kind"] == "cancelled"
         assert outcome[0].members["invocation_id"] == record.id
 
     def test_what_waits_in_the_queue(self, make_runner):
@@ -281,7 +283,8 @@ class TestCancel:
     def test_what_waits_in_the_record(self, runner):
         runner.add("echo", ECHO)
         accepted = runner.invoker.submit(Request("echo", {}))
-        assert runner.invoker.cancel(accepted.id).status is Status.CANCELLED
+        cancelled = runner.invoker.cancel(accepted.id)
+        assert (cancelled.status, cancelled.error["diagnosis"]["kind"]) == (Status.CANCELLED, "cancelled")
         assert runner.store.claim(1) == []
 
     def test_again_is_no_error_and_too_late_is(self, runner):
