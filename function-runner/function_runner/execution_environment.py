@@ -43,7 +43,7 @@ from function_runner.errors import (
 )
 from function_runner.function import Function
 from function_runner.invocation import Deadline, LogState, ModelVersion, Progress, Status
-from function_runner.logs import LogFile
+from function_runner.logs import LogFile, start_line
 from function_runner.progress import ProgressLines
 
 log = logging.getLogger(__name__)
@@ -314,7 +314,7 @@ class ExecutionEnvironment:
             self.served += 1
             waiting, self._next = self._next, Future()
             self._answer = _Answer(work.timeout)
-        self._log.write_line(f"START RequestId: {work.invocation_id} Version: {self.function.version}")
+        self._log.write_line(start_line(work.invocation_id, self.function.version))
         waiting.set_result(work)
 
     def result(self) -> bytes:

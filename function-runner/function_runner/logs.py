@@ -35,6 +35,7 @@ OF_CONTAINER = re.compile(r"[a-z0-9][a-z0-9-]*-[0-9a-f]{12}")  # names of contai
 PLATFORM_LINE = re.compile(rb"^(START|END|REPORT) RequestId: .*\n", re.MULTILINE)
 START = b"START RequestId: "
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
+NOTE = re.compile(rb"^\[.*\]\n\Z", re.MULTILINE)  # of the platform, before one of its lines
 
 # No flag lets an open follow a link or wait for the other end of a pipe.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -293,13 +294,13 @@ class LogStore:
             for name in os.listdir(ready):  # noqa: PTH208 - a folder by its descriptor
                 os.unlink(name, dir_fd=ready)
 
-    def recover(self, container_name: str, output: bytes, note: str) -> LogState:
-        """Complete the log file of a container whose runner died, and end it with ``note``. Never raises.
+    def recover(self, container_name: str, output: bytes, *last_lines: str) -> LogState:
+        """Complete the log file of a container whose runner died, and end it with these lines. Never raises.
 
         Args:
             container_name: the file is made when it is missing.
             output: all that the container engine kept. What the file already holds of it is not repeated.
-            note: why the log ends here.
+            last_lines: of the platform: why the log ends here. A line ``START …`` that is there is not repeated.
 
         Returns:
             PARTIAL, or MISSING when there is still no such file.
@@ -318,7 +319,9 @@ class LogStore:
             return LogState.MISSING
         file = LogFile(descriptor, max_bytes=self._max_bytes, content=content)
         file.write(_missing_output(content, output))
-        file.write_line(note)
+        for line in last_lines:
+            if not (line.startswith("START ") and f"{line}\n".encode() in content):
+                file.write_line(line)
         file.close()
         return LogState.PARTIAL
 
@@ -389,6 +392,25 @@ class LogStore:
         if tail_lines is None:
             return content
         return b"".join(content.splitlines(keepends=True)[-tail_lines:])
+
+    def state_of_part(self, container_name: str, invocation_id: str) -> LogState | None:
+        """What is known of one invocation's part of a log from its last lines; None when it was not ended."""
+        try:
+            part = self.read_part(container_name, invocation_id)
+        except NotFound:
+            return None
+        report = re.search(rb"^REPORT RequestId: " + invocation_id.encode() + rb"\t", part, re.MULTILINE)
+        if report is None:
+            return None
+        end = re.search(rb"^END RequestId: " + invocation_id.encode() + rb"\n", part, re.MULTILINE)
+        if end is None:  # ended in the name of a runner that was gone
+            return LogState.PARTIAL
+        notes = part[: end.start()].splitlines()[-3:]
+        if any(note.startswith(b"[output lost: ") for note in notes):
+            return LogState.PARTIAL
+        return (
+            LogState.TRUNCATED if any(note.startswith(b"[output truncated: ") for note in notes) else LogState.COMPLETE
+        )
 
     def size(self, container_name: str) -> int:
         """How long the file is right now.
@@ -601,6 +623,11 @@ class LogStore:
         raise FileNotFoundError(file_name)
 
 
+def start_line(invocation_id: str, version: str) -> str:
+    """Where an invocation's part of a log begins."""
+    return f"START RequestId: {invocation_id} Version: {version}"
+
+
 class LogPart:
     """One invocation's part of a log file, read piece by piece. For one thread.
 
@@ -767,12 +794,16 @@ def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
 
 def missing_output(content: bytes, output: Iterator[bytes]) -> Iterator[bytes]:
     """What must be added to a log file that holds ``content`` of a container's whole ``output``, as that comes."""
-    recorded = PLATFORM_LINE.sub(b"", content)
+    pieces = _pieces(content)
+    least = sum(min(map(len, piece)) for piece in pieces)
     begun = b""
-    for piece in output:
-        begun += piece
-        if len(begun) > len(recorded):
-            yield _missing_output(content, begun)
+    for more in output:
+        begun += more
+        if len(begun) < least or begun.endswith(b"\r"):  # what a return means depends on what follows
+            continue
+        missing = _beyond(pieces, begun)
+        if missing is not None:
+            yield missing
             break
     else:
         yield _missing_output(content, begun)
@@ -781,10 +812,35 @@ def missing_output(content: bytes, output: Iterator[bytes]) -> Iterator[bytes]:
 
 def _missing_output(content: bytes, output: bytes) -> bytes:
     """What of a container's whole ``output`` must be added to a log file that holds ``content``."""
-    recorded = PLATFORM_LINE.sub(b"", content)
+    return _beyond(_pieces(content), output) or b""
+
+
+def _pieces(content: bytes) -> list[list[bytes]]:
+    """What the container printed between the lines of the platform; for each piece what that may have been.
+
+    Before a line of the platform there may be notes of ours, and a line end that the container did not print.
+    """
+    bounds = [0, *(place for line in PLATFORM_LINE.finditer(content) for place in line.span()), len(content)]
+    pieces = [[content[begin:end]] for begin, end in zip(bounds[::2], bounds[1::2], strict=True)]
+    for piece in pieces[:-1]:
+        while note := NOTE.search(piece[-1]):
+            piece.append(piece[-1][: note.start()])
+        piece += [text[:-1] for text in piece if text.endswith(b"\n")]
+    return pieces
+
+
+def _beyond(pieces: list[list[bytes]], output: bytes) -> bytes | None:
+    """What of the output comes after these pieces; None when it has not come so far yet."""
     output = re.sub(rb"\r(?!\n)", b"\n", output)
-    if output.startswith(recorded):
-        return output[len(recorded) :]
-    if not output or recorded.startswith(output):
-        return b""
-    return b"\n[the file does not fit what the container engine kept of the output, which follows]\n" + output
+    at = 0
+    for piece in pieces:
+        for text in piece:  # the longest first
+            if output.startswith(text, at):
+                at += len(text)
+                break
+            if text.startswith(output[at:]):
+                return None
+        else:
+            note = b"\n[the file does not fit what the container engine kept of the output, which follows]\n"
+            return note + output
+    return output[at:]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from function_runner.errors import DiskFull, LogsUnavailable, NotFound
 from function_runner.invocation import LogState
-from function_runner.logs import BLOCK, LogStore
+from function_runner.logs import BLOCK, LogStore, missing_output, start_line
 
 NAME = "echo-0123456789ab"
 BAD_NAMES = ["", ".", "..", "../passwd", "/etc/passwd", "a/b", "a.b", ".hidden", "-a", "a\x00b", "a\n", "ä", "a" * 129]
@@ -681,11 +681,72 @@ def test_a_log_is_completed_after_a_crash(logs, tmp_path, content, kept, recover
     assert path.read_bytes().endswith(b"\n[note]\n")
 
 
+WITH_OURS = b"""loading
+START RequestId: 1 Version: 5
+one
+[Function 'a' raised: ValueError]
+END RequestId: 1
+REPORT RequestId: 1\tStatus: failed
+START RequestId: 2 Version: 5
+two
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "pieces", "missing"),
+    [
+        (b"", [b"one\n", b"two\n"], b"one\ntwo\n"),
+        (b"one\n", [b"one\ntw", b"o\n"], b"two\n"),
+        # Before the platform's line there was no line end, and a note of its own.
+        (WITH_OURS, [b"loadingone\ntwo\nthree\n"], b"three\n"),
+        (WITH_OURS, [b"load", b"ingone\n[Function 'a' ", b"raised: ValueError]\ntwo\nthree\n"], b"three\n"),
+        (WITH_OURS, [b"loadingone\n", b"two\n", b"three\n"], b"three\n"),
+        (b"one\r\n", [b"one\r", b"\ntwo\n"], b"two\n"),
+        (b"one\ntwo\n", [b"one\n"], b""),
+    ],
+)
+def test_what_of_the_output_of_an_adopted_container_is_missing(content, pieces, missing):
+    assert b"".join(missing_output(content, iter(pieces))) == missing
+
+
+def test_what_is_missing_comes_at_once():
+    """Whoever follows the log is not kept waiting for more than it takes to see what is missing."""
+    pieces = iter([b"loadingone\ntwo\n", b"three\n", b"four\n"])
+    output = missing_output(WITH_OURS, pieces)
+    assert next(output) == b""
+    assert next(output) == b"three\n"
+
+
 def test_recovering_keeps_to_the_cap(logs):
     logs.recover(NAME, b"x" * 1500, "[note]")
     assert logs.read(NAME) == (
         b"x" * 1000 + b"\n[output truncated: 500 more bytes were discarded after the first 1000]\n[note]\n"
     )
+
+
+def test_a_part_that_had_not_begun_begins(logs, tmp_path):
+    """In a log that is shared, what is said of one must not look as if it were said of the one before."""
+    (tmp_path / f"{NAME}.log").write_bytes(b"START RequestId: 1 Version: 5\nREPORT RequestId: 1\tStatus: succeeded\n")
+    logs.recover(NAME, b"", start_line("1", "5"), "REPORT RequestId: 1\tStatus: lost")
+    logs.recover(NAME, b"", start_line("2", "5"), "REPORT RequestId: 2\tStatus: lost")
+    assert logs.read(NAME).count(b"START RequestId: 1") == 1
+    assert logs.read_part(NAME, "2") == b"START RequestId: 2 Version: 5\nREPORT RequestId: 2\tStatus: lost\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "state"),
+    [
+        (b"one\n", None),
+        (b"END RequestId: 1\nREPORT RequestId: 1\tStatus: failed\n", LogState.COMPLETE),
+        (b"[output truncated: 5 more]\n[why]\nEND RequestId: 1\nREPORT RequestId: 1\tx\n", LogState.TRUNCATED),
+        (b"[output lost: 5 bytes]\nEND RequestId: 1\nREPORT RequestId: 1\tx\n", LogState.PARTIAL),
+        (b"[the runner stopped]\nREPORT RequestId: 1\tStatus: lost\n", LogState.PARTIAL),
+    ],
+)
+def test_the_end_of_a_part_says_what_is_known_of_it(logs, tmp_path, end, state):
+    (tmp_path / f"{NAME}.log").write_bytes(b"START RequestId: 1 Version: 5\n" + end)
+    assert logs.state_of_part(NAME, "1") is state
+    assert logs.state_of_part("nothing-1", "1") is None
 
 
 def test_a_log_that_is_missing_is_made(logs):
