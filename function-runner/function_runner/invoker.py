@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -31,7 +32,6 @@ from function_runner.errors import (
     HandlerUnavailable,
     InvalidResult,
     InvocationNotFound,
-    Killed,
     Lost,
     QueueTimeout,
     RunnerError,
@@ -59,7 +59,7 @@ from function_runner.invocation import (
 from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
 from function_runner.pool import DIAGNOSED_LINES, Place, Pool
-from function_runner.retry import next_attempt
+from function_runner.retry import RETRYABLE, next_attempt
 from function_runner.settings import Settings
 from function_runner.store import Repeated, Store, digest
 from function_runner.strict_json import StrictJsonError, loads
@@ -133,7 +133,8 @@ class Invoker:
         self.has_work = threading.Event()  # an asynchronous invocation was accepted
         self._idle = threading.Condition()
         # Guarded by the condition:
-        self._ids: set[str] = set()  # of the invocations under way
+        # Of the invocations under way. One may be in two hands for a moment: put back by one, and claimed again.
+        self._ids: Counter[str] = Counter()
         self._journeys: dict[str, _Journey] = {}  # of those, the ones that are recorded
         self._keys = _KeyedLocks()
         self._is_draining = False
@@ -307,18 +308,8 @@ class Invoker:
             AlreadyEnded: it had ended in another way, or did before it could be stopped.
         """
         if self._store.request_cancel(invocation_id):
-            journey = self._journey_of(invocation_id)
-            if journey is not None:
-                self._stop(journey)
-            elif (waiting := self._store.get(invocation_id)) is not None:
-                self._store.finish(
-                    invocation_id,
-                    status=Status.CANCELLED,
-                    finished_at=utc_now(),
-                    timings=Timings(),
-                    error=_error_record(waiting, Cancelled("The invocation was cancelled before it began.")),
-                )
-        record = self.wait(invocation_id, CANCEL_SECONDS)
+            self._end(invocation_id)
+        record = self.wait(invocation_id, 0)
         if record.status.is_terminal and record.status is not Status.CANCELLED:
             raise AlreadyEnded(f"The invocation has ended already: it {_said(record.status)}.", **_names(record))
         return record
@@ -429,7 +420,7 @@ class Invoker:
 
     def _recorded(self, journey: _Journey, error: RunnerError) -> RunnerError:
         """Record that the attempt failed. Returns what its caller is told."""
-        if journey.is_cancelled and isinstance(error, Killed):
+        if isinstance(error, RETRYABLE) and self._is_to_be_cancelled(journey):
             error = Cancelled("The invocation was cancelled while it ran; its container was killed.")
         finished = self._record_failure(journey, error)
         environment = journey.place.environment
@@ -552,15 +543,25 @@ class Invoker:
         except StoreUnavailable as unavailable:  # the reaper will find it
             log.warning("%s", unavailable, extra={"action": "record_failed", "invocation_id": invocation.id})
 
-    def _journey_of(self, invocation_id: str) -> _Journey | None:
-        """The journey of an invocation that somebody here works on; it may be about to be recorded."""
-        patience = Deadline.after(KILL_SECONDS)
-        while self.is_under_way(invocation_id) and not patience.has_passed:
-            journey = self._journeys.get(invocation_id)
-            if journey is not None:
-                return journey
-            time.sleep(0.005)
-        return None
+    def _end(self, invocation_id: str) -> None:
+        """End the wait, or the container, of whoever works on it. Where nobody does, nobody will: end the record."""
+        patience = Deadline.after(CANCEL_SECONDS)
+        while self.is_under_way(invocation_id):
+            journey = self._journeys.get(invocation_id)  # none yet: it is about to be recorded
+            if journey is not None and not journey.is_cancelled:
+                self._stop(journey)
+            record = self._store.wait(invocation_id, min(0.1, patience.remaining))
+            if patience.has_passed or record is None or record.status.is_terminal:
+                return
+        record = self._store.get(invocation_id)
+        if record is not None:
+            self._store.finish(
+                invocation_id,
+                status=Status.CANCELLED,
+                finished_at=utc_now(),
+                timings=Timings(),
+                error=_error_record(record, Cancelled("The invocation was cancelled before it began.")),
+            )
 
     def _stop(self, journey: _Journey) -> None:
         """End its wait, or its container. Its own thread records what came of it."""
@@ -581,6 +582,16 @@ class Invoker:
         facts = FunctionFacts.of(journey.place.function, self._settings, timeout=invocation.timeout_seconds)
         attach(error, facts, tail)
 
+    def _is_to_be_cancelled(self, journey: _Journey) -> bool:
+        """Somebody wants it to end: what has befallen it otherwise does not matter, nor is it tried again."""
+        if journey.is_cancelled:
+            return True
+        try:
+            record = self._store.get(journey.invocation.id)
+        except StoreUnavailable:
+            return False  # then it cannot be put back either
+        return record is not None and record.cancel_requested_at is not None
+
     def _finish(self, journey: _Journey, status: Status, **outcome: Any) -> Invocation:
         """The one terminal transition. Whoever is first wins; the loser gets the winner's record."""
         finished_at, timings = utc_now(), journey.timings
@@ -589,7 +600,12 @@ class Invoker:
         )
         if not won:
             stored = self._store.get(journey.invocation.id)
-            return stored if stored is not None else journey.invocation
+            environment = journey.place.environment
+            if stored is None:
+                return journey.invocation
+            if environment is not None and stored.container_name == environment.name:
+                journey.invocation = stored  # what becomes known of its container belongs there
+            return stored
         if outcome.get("container_name") is None:
             outcome.pop("container_name", None)
         journey.invocation = replace(
@@ -647,15 +663,17 @@ class Invoker:
     @contextmanager
     def _under_way(self, invocation_id: str, function_name: str) -> Iterator[None]:
         with self._idle:
-            self._ids.add(invocation_id)
+            self._ids[invocation_id] += 1
         self._metrics.in_flight(function_name, +1)
         try:
             yield
         finally:
             self._metrics.in_flight(function_name, -1)
             with self._idle:
-                self._ids.discard(invocation_id)
-                self._journeys.pop(invocation_id, None)
+                self._ids[invocation_id] -= 1
+                if not self._ids[invocation_id]:
+                    del self._ids[invocation_id]
+                    self._journeys.pop(invocation_id, None)
                 self._idle.notify_all()
 
     def _wait_idle(self, seconds: float) -> bool:

@@ -14,11 +14,11 @@ import threading
 from function_runner.diagnosis import FunctionFacts, attach, diagnose
 from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image
 from function_runner.docker_spec import LABEL_RUNTIME, token_of
-from function_runner.errors import Draining, Expired, Lost, OutOfMemory, RunnerError
+from function_runner.errors import Cancelled, Draining, Expired, Lost, OutOfMemory, RunnerError
 from function_runner.execution_environment import ExecutionEnvironment
 from function_runner.invocation import Invocation, LogState, Mode, Status, Timings, utc_now
 from function_runner.invoker import Invoker
-from function_runner.logs import LogStore, missing_output
+from function_runner.logs import LogStore, missing_output, start_line
 from function_runner.pool import DIAGNOSED_LINES, Pool
 from function_runner.store import Store
 
@@ -120,10 +120,16 @@ class Reaper:
         unsettled = self._store.unsettled()
         containers = self._containers_by_name() if unsettled else {}
         for invocation in unsettled:
-            _, output = self._evidence(containers.get(invocation.container_name or ""))
+            name = invocation.container_name or ""
+            log_state = self._logs.state_of_part(name, invocation.id)
+            if log_state is None and name in self._pool.names():  # it goes on with another invocation
+                log_state = LogState.PARTIAL
+            if log_state is not None:
+                self._store.note_facts(invocation.id, log_state=log_state)
+                continue
+            _, output = self._evidence(containers.get(name))
             note = f"[The function runner stopped before it could finish this log; the invocation {invocation.status}.]"
-            log_state = self._logs.recover(invocation.container_name or "", output, note)
-            self._end_log(invocation, invocation.status)
+            log_state = self._logs.recover(name, output, *_last_lines(invocation, note, invocation.status))
             self._store.note_facts(invocation.id, log_state=log_state)
 
     def sweep(self) -> int:
@@ -166,7 +172,7 @@ class Reaper:
 
     def _adopt(self, invocation: Invocation, container: ContainerInfo | None) -> bool:
         """Go on with an invocation whose container still runs and can bring its result to us. False when it cannot."""
-        if invocation.status is not Status.RUNNING or container is None:
+        if invocation.status is not Status.RUNNING or container is None or invocation.cancel_requested_at is not None:
             return False
         is_our_own = container.name in self._pool.names()  # and being discarded: nobody waits for its result any more
         if is_our_own or container.labels.get(LABEL_RUNTIME) != self._runtime:
@@ -176,9 +182,10 @@ class Reaper:
             token = token_of(self._engine.environment(container.id))
             if state is None or not state.running or state.ip_address is None or token is None:
                 return False
-            log_file, content = self._logs.reopen(container.name)
             function = self._invoker.function_of(invocation)
             running = (utc_now() - (invocation.started_at or invocation.created_at)).total_seconds()
+            output = self._engine.follow(container.id)
+            log_file, content = self._logs.reopen(container.name)
             environment = ExecutionEnvironment.adopt(
                 function,
                 Image(
@@ -193,7 +200,7 @@ class Reaper:
                 address=state.ip_address,
                 engine=self._engine,
                 log_file=log_file,
-                output=missing_output(content, self._engine.follow(container.id)),
+                output=missing_output(content, output),
                 invocation_id=invocation.id,
                 seconds_left=max(0.0, invocation.timeout_seconds - running),
             )
@@ -212,7 +219,10 @@ class Reaper:
         """End a record that cannot go on, or let it wait for another attempt."""
         state, output = self._evidence(container)
         error: RunnerError
-        if invocation.status is not Status.RUNNING:
+        if invocation.cancel_requested_at is not None:
+            status = Status.CANCELLED
+            error = Cancelled("The invocation was cancelled.")
+        elif invocation.status is not Status.RUNNING:
             status = Status.CANCELLED
             error = Draining("The function runner stopped before the invocation was handed to its container.")
         elif state is not None and state.oom_killed:
@@ -225,12 +235,10 @@ class Reaper:
         attach(error, FunctionFacts.of_invocation(invocation), tail)
         log_state = LogState.MISSING
         if invocation.container_name:
-            log_state = self._logs.recover(invocation.container_name, output, f"[{error.detail}]")
-            self._end_log(invocation, status)
-        if invocation.cancel_requested_at is None and self._invoker.try_again(invocation, error):
+            lines = _last_lines(invocation, f"[{error.detail}]", status)
+            log_state = self._logs.recover(invocation.container_name, output, *lines)
+        if self._invoker.try_again(invocation, error):
             return
-        if invocation.cancel_requested_at is not None:
-            status = Status.CANCELLED
         self._store.finish(
             invocation.id,
             status=status,
@@ -250,11 +258,6 @@ class Reaper:
             "open record closed as %s", status, extra={"action": "record_closed", "invocation_id": invocation.id}
         )
 
-    def _end_log(self, invocation: Invocation, status: Status) -> None:
-        """The last line of every log, for whoever follows it."""
-        if invocation.container_name:
-            self._logs.recover(invocation.container_name, b"", f"REPORT RequestId: {invocation.id}\tStatus: {status}")
-
     def _evidence(self, container: ContainerInfo | None) -> tuple[ContainerState | None, bytes]:
         """What the engine knows of the container and has kept of its output. The container is ended for it."""
         if container is None:
@@ -266,3 +269,11 @@ class Reaper:
         except RunnerError as error:
             log.warning("no evidence: %s", error, extra={"action": "reap_failed", "container": container.name})
             return None, b""
+
+
+def _last_lines(invocation: Invocation, note: str, status: Status) -> list[str]:
+    """The end of its log, for whoever follows it; in a log that it shares with others also where its part begins."""
+    lines = [note, f"REPORT RequestId: {invocation.id}\tStatus: {status}"]
+    if invocation.started_at is not None:
+        lines.insert(0, start_line(invocation.id, (invocation.source_hash or "")[:12]))
+    return lines

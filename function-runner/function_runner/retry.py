@@ -21,10 +21,21 @@ from function_runner.errors import (
     Lost,
     QueueTimeout,
     RunnerError,
+    StoreUnavailable,
 )
 from function_runner.invocation import Invocation, Mode
 
-RETRYABLE = (Busy, Draining, EngineUnavailable, HandlerUnavailable, Killed, LogsUnavailable, Lost, QueueTimeout)
+RETRYABLE = (
+    Busy,
+    Draining,
+    EngineUnavailable,
+    HandlerUnavailable,
+    Killed,
+    LogsUnavailable,
+    Lost,
+    QueueTimeout,
+    StoreUnavailable,
+)
 UNDELIVERED_SECONDS = 1.0  # the first pause of one that nobody was handed yet
 MAX_SECONDS = 300.0
 
@@ -50,4 +61,6 @@ def next_attempt(
         longest = UNDELIVERED_SECONDS * 2.0 ** min(invocation.attempt, 20)
     seconds = min(MAX_SECONDS, longest) * (random.random() if chance is None else chance)  # noqa: S311 - no secret
     due = now + timedelta(seconds=seconds)
-    return due if invocation.expires_at is None or due < invocation.expires_at else None
+    if invocation.expires_at is None or due < invocation.expires_at:
+        return due
+    return None if invocation.delivered else invocation.expires_at  # when it is given up, for that reason

@@ -612,12 +612,17 @@ class Store:
             not_before: when it is due.
             error: why the attempt failed.
 
-        Returns False when it has ended or is unknown.
+        Returns False when it has ended, is to be cancelled, or is unknown.
         """
         begun = invocations.c.status != Status.QUEUED
         change = (
             update(invocations)
-            .where(invocations.c.id == invocation_id, invocations.c.status.in_(OPEN), invocations.c.mode == Mode.ASYNC)
+            .where(
+                invocations.c.id == invocation_id,
+                invocations.c.status.in_(OPEN),
+                invocations.c.mode == Mode.ASYNC,
+                invocations.c.cancel_requested_at.is_(None),
+            )
             .values(
                 status=Status.QUEUED,
                 attempt=case((begun, invocations.c.attempt + 1), else_=invocations.c.attempt),
@@ -869,10 +874,13 @@ class Store:
         return [Mention(**{entry.name: row[entry.name] for entry in fields(Mention)}) for row in rows]
 
     def claimed(self) -> list[Invocation]:
-        """Every record that has not ended and that some runner has taken on, oldest first."""
+        """Every record that has not ended and that some runner has taken on, or is to end; oldest first."""
         query = (
             _records()
-            .where(invocations.c.status.in_(OPEN), invocations.c.owner.is_not(None))
+            .where(
+                invocations.c.status.in_(OPEN),
+                or_(invocations.c.owner.is_not(None), invocations.c.cancel_requested_at.is_not(None)),
+            )
             .order_by(invocations.c.sequence)
         )
         with self._reading() as connection:
@@ -1483,11 +1491,16 @@ def _unclaimed() -> tuple[ColumnElement[bool], ...]:
         invocations.c.status == Status.QUEUED,
         invocations.c.mode == Mode.ASYNC,
         invocations.c.owner.is_(None),
+        invocations.c.cancel_requested_at.is_(None),
     )
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return (*_unclaimed(), or_(invocations.c.not_before.is_(None), invocations.c.not_before <= now))
+    return (
+        *_unclaimed(),
+        or_(invocations.c.not_before.is_(None), invocations.c.not_before <= now),
+        or_(invocations.c.expires_at.is_(None), invocations.c.expires_at > now),
+    )
 
 
 def _of_key(function: str, key: IdempotencyKey) -> tuple[ColumnElement[bool], ...]:
@@ -1523,7 +1536,7 @@ def _meaning_of(connection: Connection, function: str, key: IdempotencyKey) -> s
             "new one for a new request.",
             invocation_id=found.invocation_id,
         )
-    if found.status == Status.CANCELLED and not found.delivered:
+    if found.status in ENDS and not found.delivered:
         return None
     invocation_id: str = found.invocation_id
     return invocation_id

@@ -1,7 +1,11 @@
 """Asynchronous invocations, cancelling, idempotency keys, replays and what survives the runner, on the fake engine."""
 
+import random
+import sqlite3
 import threading
 import time
+from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +13,7 @@ import pytest
 from function_runner.dispatcher import Room
 from function_runner.errors import (
     AlreadyEnded,
+    BuildFailed,
     Busy,
     Cancelled,
     HandlerError,
@@ -18,6 +23,7 @@ from function_runner.errors import (
     Killed,
     Lost,
     ParametersInvalid,
+    StoreUnavailable,
 )
 from function_runner.invocation import Invocation, LogState, Mode, Request, Status, new_invocation_id, utc_now
 from function_runner.retry import next_attempt
@@ -40,6 +46,13 @@ def ended(runner, invocation_id, status=Status.SUCCEEDED):
     record = runner.invoker.wait(invocation_id, 20)
     assert record.status is status, record.error
     return record
+
+
+def raising(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
 
 
 def is_running(runner, invocation_id):
@@ -166,6 +179,7 @@ class TestRetry:
             (2, Mode.ASYNC, Lost(), 120),
             (3, Mode.ASYNC, Lost(), None),
             (0, Mode.ASYNC, Busy(), 2),
+            (0, Mode.ASYNC, StoreUnavailable(), 2),
             (1, Mode.ASYNC, HandlerError(), None),
             (1, Mode.SYNC, Lost(), None),
             (0, Mode.SYNC, Busy(), None),
@@ -188,9 +202,13 @@ class TestRetry:
             1.0,
             mode=Mode.ASYNC,
             max_attempts=3,
+            delivered=1,
             expires_at=now + timedelta(seconds=1),
         )
-        assert next_attempt(one, Busy(), now, pause=60, chance=1.0) is None
+        assert next_attempt(one, Lost(), now, pause=60, chance=1.0) is None
+        # What nobody was handed waits until it is given up for that reason.
+        untouched = replace(one, delivered=0)
+        assert next_attempt(untouched, Busy(), now, pause=60, chance=1.0) == one.expires_at
 
     def test_one_that_waited_too_long_is_given_up(self, make_runner):
         runner = make_runner(max_queue_age=0.05)
@@ -201,6 +219,34 @@ class TestRetry:
         record = runner.store.get(accepted.id)
         assert (record.status, record.error["code"]) == (Status.FAILED, "expired")
         assert record.error["diagnosis"]["kind"] == "queue_timeout"
+
+    def test_one_that_is_overdue_is_not_begun_any_more(self, make_runner):
+        runner = make_runner(max_queue_age=0.05)
+        runner.add("echo", ECHO)
+        runner.invoker.submit(Request("echo", {}))
+        time.sleep(0.1)
+        assert runner.store.claim(1) == []
+
+    def test_a_locked_database_is_no_failure_of_the_function(self, make_runner, monkeypatch):
+        runner = make_runner(retry_pause=0)
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        (claimed,) = runner.store.claim(1)
+        monkeypatch.setattr(runner.store, "mark_running", raising(StoreUnavailable("locked")))
+        runner.invoker.run(claimed)
+        monkeypatch.undo()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.error["code"], record.delivered) == (Status.QUEUED, "store_unavailable", 0)
+        runner.dispatcher.start()
+        assert ended(runner, accepted.id).delivered == 1
+
+    def test_who_works_on_the_next_attempt_is_known_while_the_last_one_leaves(self, runner):
+        with runner.invoker._under_way("one", "echo"):
+            with runner.invoker._under_way("one", "echo"):
+                pass
+            assert runner.invoker.is_under_way("one")
+        assert not runner.invoker.is_under_way("one")
+        assert runner.invoker.in_flight == 0
 
 
 class TestRoom:
@@ -287,6 +333,81 @@ class TestCancel:
         assert (cancelled.status, cancelled.error["diagnosis"]["kind"]) == (Status.CANCELLED, "cancelled")
         assert runner.store.claim(1) == []
 
+    def test_what_fails_at_the_same_moment_is_not_tried_again(self, make_runner):
+        runner = make_runner(retry_pause=0)
+        runner.dispatcher.start()
+        # It reports that a service is away, which is a reason to try again, when somebody already wants it to end.
+        runner.add("away", SLEEP.replace("return 'slept'", "raise type('ThingUnavailable', (Exception,), {})()"))
+        accepted = runner.invoker.submit(Request("away", {"seconds": 0.5}))
+        is_running(runner, accepted.id)
+        runner.store.request_cancel(accepted.id)
+        record = ended(runner, accepted.id, Status.CANCELLED)
+        assert (record.attempt, record.error["code"]) == (1, "cancelled")
+
+    def test_what_has_just_been_put_back(self, make_runner):
+        runner = make_runner(retry_pause=3000)
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        (claimed,) = runner.store.claim(1)
+        assert runner.invoker.try_again(claimed, Lost())
+        with runner.invoker._under_way(accepted.id, "echo"):  # whose attempt it was has not quite left yet
+            thread = threading.Thread(target=runner.invoker.cancel, args=(accepted.id,))
+            thread.start()
+            wait_until(lambda: runner.store.get(accepted.id).cancel_requested_at)
+        thread.join()
+        assert runner.store.get(accepted.id).status is Status.CANCELLED
+
+    def test_a_wish_that_the_crash_cut_short_comes_true(self, runner):
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        runner.store.request_cancel(accepted.id)
+        runner = runner.crash()
+        assert runner.store.claim(1) == []
+        runner.reaper.reconcile()
+        record = runner.store.get(accepted.id)
+        assert (record.status, record.error["code"]) == (Status.CANCELLED, "cancelled")
+
+    def test_a_running_one_that_was_to_be_cancelled_is_not_adopted(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        is_running(runner, record.id)
+        runner.store.request_cancel(record.id)
+        runner = runner.crash()
+        runner.reaper.reconcile()
+        assert ended(runner, record.id, Status.CANCELLED).delivered == 1
+        assert not any(container.state == "running" for container in runner.engine.containers())
+
+    def test_at_random_moments(self, runner):
+        """All end, each in one way, and no container stays."""
+        runner.dispatcher.start()
+        runner.add("nap", NAP.replace("0.3", "0.02"))
+        moments = random.Random(7)
+        ids, threads = [], []
+        for number in range(60):
+            request = Request("nap", {})
+            record = runner.invoker.submit(request) if number % 2 else None
+            if record is None:
+                with suppress(Busy):
+                    record = runner.invoker.invoke(request, patience=0)
+            if record is None:
+                continue
+            ids.append(record.id)
+
+            def cancel(invocation_id, pause):
+                time.sleep(pause)
+                with suppress(AlreadyEnded):
+                    assert runner.invoker.cancel(invocation_id).status is Status.CANCELLED
+
+            for _ in range(1 + number % 3 // 2):  # some of them twice at the same time
+                threads.append(threading.Thread(target=cancel, args=(record.id, moments.random() * 0.4)))
+                threads[-1].start()
+        for thread in threads:
+            thread.join()
+        records = [runner.invoker.wait(one, 30) for one in ids]
+        assert {record.status for record in records} <= {Status.CANCELLED, Status.SUCCEEDED}
+        assert any(record.status is Status.CANCELLED for record in records)
+        wait_until(lambda: not runner.engine.containers() and not runner.invoker.in_flight)
+
     def test_again_is_no_error_and_too_late_is(self, runner):
         runner.add("echo", ECHO)
         accepted = runner.invoker.submit(Request("echo", {}))
@@ -363,6 +484,13 @@ class TestIdempotency:
         first = runner.invoker.submit(Request("echo", {}, idempotency_key="k"))
         runner.invoker.cancel(first.id)
         assert runner.invoker.invoke(Request("echo", {}, idempotency_key="k")).id != first.id
+
+    def test_so_may_what_failed_before_that(self, runner):
+        runner.add("echo", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
+        with pytest.raises(BuildFailed):
+            runner.invoker.invoke(Request("echo", {}, idempotency_key="k"))
+        runner.add("echo", ECHO)
+        assert runner.invoker.invoke(Request("echo", {}, idempotency_key="k")).status is Status.SUCCEEDED
 
     def test_an_expired_key_is_free(self, runner, monkeypatch):
         runner.add("echo", ECHO)
@@ -505,3 +633,22 @@ class TestAfterACrash:
         record = runner.store.get(accepted.id)
         assert (record.status, record.attempt, record.delivered) == (Status.QUEUED, 2, 1)
         assert record.error["code"] == "lost"
+
+    def test_a_log_of_an_earlier_one_does_not_end_the_container_of_a_later_one(self, runner):
+        """The facts of the first were not on the disk yet when the runner died."""
+        runner.add("sleep", "print('loading', end='')\n" + SLEEP, "invocations_per_container: 5")
+        first = runner.invoke("sleep", seconds=0)
+        second = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        is_running(runner, second.id)
+        wait_until(lambda: f"START RequestId: {second.id}" in runner.log(runner.store.get(second.id)))
+        assert runner.store.get(second.id).container_name == first.container_name
+        runner.store._later.close()
+        runner = runner.crash()
+        with sqlite3.connect(runner.settings.database_url.removeprefix("sqlite:///")) as database:
+            database.execute("DELETE FROM invocation_facts")
+        runner.reaper.reconcile()
+        runner.reaper.finish_logs()
+        assert ended(runner, second.id).result == "slept"
+        assert runner.store.get(first.id).log_state is LogState.COMPLETE
+        log = runner.log(runner.settled(second.id))
+        assert [log.count(word) for word in ("loading", "START", "END", "REPORT", "does not fit")] == [1, 2, 2, 2, 0]
