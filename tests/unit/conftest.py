@@ -1,5 +1,6 @@
 """A whole runner on the fake engine: real store, logs, pool and runtime API; only the containers are made up."""
 
+import threading
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,19 @@ class Life:
     """Of one runner process: when it is over, nothing that it does has an effect."""
 
     is_over: bool = False
+    steps: list[str] = field(default_factory=list)  # what it has done outside of itself, in order
+    ends_before: int | None = None  # number of the step before which it is over
+
+    def step(self, name: str) -> bool:
+        """It is about to do this. False: it does not come to that any more."""
+        with self._lock:
+            if not self.is_over and len(self.steps) == self.ends_before:
+                self.is_over = True
+            if not self.is_over:
+                self.steps.append(name)
+            return not self.is_over
+
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def guard(self, target: Any, error: type[Exception], methods: Container[str] | None = None) -> Any:
         """``target``, whose methods (default: all) raise ``error`` from then on."""
@@ -60,9 +74,15 @@ class _Guarded:
     def __getattr__(self, name: str) -> Any:
         life, target, error, methods = self._parts
         found = getattr(target, name)
-        if life.is_over and callable(found) and (methods is None or name in methods):
-            raise error("The process is gone.")
-        return found
+        if not callable(found) or (methods is not None and name not in methods):
+            return found
+
+        def taken(*arguments: Any, **options: Any) -> Any:
+            if not life.step(name):
+                raise error("The process is gone.")
+            return found(*arguments, **options)
+
+        return taken
 
 
 @dataclass
