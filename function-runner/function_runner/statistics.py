@@ -20,6 +20,7 @@ from function_runner.store import End, Store
 KEEP_SECONDS = 2.0  # answers that are not older are given again
 # What ended just now is left for the next time: with several runners, one with a lower number may still be on its way.
 SETTLE_SECONDS = 1.0
+CLOCKS_APART_SECONDS = 30.0  # how far the database's clock may be ahead of ours
 CHUNK = 5000  # ends read at once
 PATIENCE_SECONDS = 1.0  # of one caller, for the history that is read after a start
 GROWTH = math.log(1.04)
@@ -96,6 +97,32 @@ class _Sum:
 _Sums = dict[tuple[str, Start | None], _Sum]
 
 
+class _Stretch:
+    """What was asked for in one stretch of time, and how it was last shown."""
+
+    def __init__(self) -> None:
+        self._sums: _Sums = {}
+        self._shown: dict[str | None, dict[str, Any]] = {}  # by function; of those that occur, as long as it is true
+
+    def count(self, end: End) -> None:
+        key = (end.function, end.start)
+        if key not in self._sums:
+            self._sums[key] = _Sum()
+        self._sums[key].add(end)
+        self._shown.clear()
+
+    def sums(self, function: str | None) -> _Sums:
+        return self._sums if function is None else {key: part for key, part in self._sums.items() if key[0] == function}
+
+    def shown(self, function: str | None) -> dict[str, Any]:
+        if function not in self._shown:
+            sums = self.sums(function)
+            if not sums:
+                return _shown(sums)
+            self._shown[function] = _shown(sums)
+        return self._shown[function]
+
+
 class Statistics:
     """Adds up what has ended. Safe to use from any thread."""
 
@@ -108,7 +135,7 @@ class Statistics:
         self._is_complete = False
         self._is_reading = False
         self._read_at = -math.inf
-        self._stretches: dict[str, dict[int, _Sums]] = {name: {} for name in WINDOWS}  # by number since the epoch
+        self._stretches: dict[str, dict[int, _Stretch]] = {name: {} for name in WINDOWS}  # by number since the epoch
         self._answers: dict[tuple[str, str | None], dict[str, Any]] = {}  # since the last reading
 
     def of(self, window: str, function: str | None = None) -> dict[str, Any]:
@@ -148,17 +175,17 @@ class Statistics:
                 return
             position = first - 1
         while True:
-            settled = utc_now() - timedelta(seconds=SETTLE_SECONDS)
+            now = utc_now()
             ends = self._store.ends(after=position, limit=CHUNK)
-            young = next((index for index, end in enumerate(ends) if end.at > settled), len(ends))
-            if young:
-                position = ends[young - 1].position
+            settled = next((index for index, end in enumerate(ends) if _is_young(end, now)), len(ends))
+            if settled:
+                position = ends[settled - 1].position
             with self._lock:
                 self._position = position
-                for end in ends[:young]:
+                for end in ends[:settled]:
                     self._count(end)
-            if young < CHUNK or time.monotonic() > gives_up_at:
-                self._end_reading(is_complete=young < CHUNK)
+            if settled < CHUNK or time.monotonic() > gives_up_at:
+                self._end_reading(is_complete=settled < CHUNK)
                 return
 
     def _end_reading(self, *, is_complete: bool) -> None:
@@ -175,13 +202,12 @@ class Statistics:
     def _count(self, end: End) -> None:
         moment = end.created_at.timestamp()
         age = time.time() - moment
-        key = (end.function, end.start)
         for name, window in WINDOWS.items():
             if age < window.length:
-                sums = self._stretches[name].setdefault(int(moment // window.width), {})
-                if key not in sums:
-                    sums[key] = _Sum()
-                sums[key].add(end)
+                stretches, number = self._stretches[name], int(moment // window.width)
+                if number not in stretches:
+                    stretches[number] = _Stretch()
+                stretches[number].count(end)
 
     def _figures(self, window: str, function: str | None) -> dict[str, Any]:
         width, now = WINDOWS[window].width, utc_now()
@@ -189,12 +215,11 @@ class Statistics:
         stretches = self._stretches[window]
         buckets = []
         whole: _Sums = defaultdict(_Sum)
+        nothing = _Stretch()
         for number in numbers:
-            sums = {
-                key: part for key, part in stretches.get(number, {}).items() if function is None or key[0] == function
-            }
-            buckets.append({"begins_at": _moment(number * width), **_shown(sums)})
-            for key, part in sums.items():
+            stretch = stretches.get(number, nothing)
+            buckets.append({"begins_at": _moment(number * width), **stretch.shown(function)})
+            for key, part in stretch.sums(function).items():
                 whole[key].include(part)
         return {
             "window": window,
@@ -210,6 +235,11 @@ class Statistics:
                 for name in sorted({key[0] for key in whole})
             ],
         }
+
+
+def _is_young(end: End, now: datetime) -> bool:
+    """Whether it may still be overtaken. One from far ahead is not: the clock was set back since, and nobody waits."""
+    return timedelta(seconds=-CLOCKS_APART_SECONDS) < now - end.at < timedelta(seconds=SETTLE_SECONDS)
 
 
 def _numbers(window: Window, now: datetime) -> range:

@@ -97,6 +97,15 @@ def test_buckets_have_no_gaps_and_end_now(statistics, window):
     assert found["total"]["total_ms"] == {"p50": None, "p95": None}
 
 
+def test_a_bucket_that_was_shown_shows_what_came_later(record, statistics):
+    for number in (1, 2):
+        record.add("echo", total=10)
+        record.add("train", total=20)
+        for function, expected in ((None, 2 * number), ("echo", number), ("nobody", 0)):
+            buckets = statistics.of("24h", function)["buckets"]
+            assert sum(bucket["count"] for bucket in buckets) == expected
+
+
 def test_each_is_in_the_bucket_in_which_it_was_asked_for(record, statistics):
     for minutes in (0, 5, 5, 30, 90):
         record.add(ago=minutes * 60)
@@ -121,6 +130,17 @@ def test_what_ended_just_now_waits_for_those_before_it(record, statistics):
     assert statistics.of("1h")["total"]["count"] == 1
     record.ended[1] = replace(record.ended[1], at=record.ended[0].at)
     assert statistics.of("1h")["total"]["count"] == 3
+
+
+def test_a_clock_that_was_set_back_stops_nothing(record, statistics):
+    record.add(ended=-3600)
+    record.add()
+    assert statistics.of("1h")["total"]["count"] == 2
+
+
+def test_a_database_whose_clock_is_ahead_is_waited_for(record, statistics):
+    record.add(ended=-5)
+    assert statistics.of("1h")["total"]["count"] == 0
 
 
 def test_a_long_history_is_read_in_parts_and_says_so(record, statistics, monkeypatch):
