@@ -491,7 +491,7 @@ class LogStore:
         return file is not None and not file.is_closed
 
     def remove(self, stored: StoredLog) -> bool:
-        """Remove a container's log file. Who reads it reads it to its end.
+        """Remove a container's log file. Who is reading it finds the rest gone: `NotFound`.
 
         Returns False, and it stays, when it is being written or was written to since it was listed.
         """

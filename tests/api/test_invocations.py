@@ -1,11 +1,12 @@
 """``/invocations``, each record, and its log."""
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from function_runner.errors import FieldError, StoreUnavailable
+from function_runner.errors import FieldError, NotFound, StoreUnavailable
 from function_runner.invocation import LogState, Mode, Progress, Start, Status
 from function_runner.store import Wanted
 from support.api import NOW, finished
@@ -353,6 +354,16 @@ class TestLogs:
         assert "for 14 days (RETAIN_LOGS_DAYS), up to 2048 MB together (LOGS_MAX_MB)" in document["detail"]
         assert document["invocation_id"] == record.id
         assert client.get(f"/invocations/{record.id}").get_json()["log_state"] == "expired"
+
+    def test_one_that_expires_while_it_is_read_is_gone_too(self, client, services, monkeypatch, problem):
+        record = add(services)
+
+        def removed(*_, **__):
+            services.store.records[record.id] = replace(record, log_state=LogState.EXPIRED)
+            raise NotFound
+
+        monkeypatch.setattr(services.logs, "read_part", removed)
+        problem(client.get(f"/invocations/{record.id}/logs"), 410, "log_expired")
 
     def test_a_name_in_a_record_never_leads_out_of_the_folder(self, client, services, settings, problem):
         (settings.logs_dir.parent / "secret.log").write_text("secret")

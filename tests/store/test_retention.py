@@ -282,12 +282,13 @@ class TestMigration:
         record.store.note_facts(kept, log_state=LogState.COMPLETE, log_bytes=12, log_sha256="5" * 64)
         with pytest.raises(sqlite3.IntegrityError):
             record.sql("UPDATE invocation_facts SET log_state = 'expired'")
-        facts = record.sql("SELECT * FROM invocation_facts ORDER BY invocation_id")
+        columns = ", ".join(row[1] for row in record.sql("PRAGMA table_info(invocation_facts)"))
+        facts = record.sql(f"SELECT {columns} FROM invocation_facts ORDER BY invocation_id")
         assert len(facts) == 2
 
         record.store.migrate()
 
-        assert record.sql("SELECT * FROM invocation_facts ORDER BY invocation_id") == facts
+        assert record.sql(f"SELECT {columns} FROM invocation_facts ORDER BY invocation_id") == facts
         record.store.note_logs_expired([kept])
         assert record.get(kept).log_state is LogState.EXPIRED
         assert (record.get(other).exit_code, record.get(other).oom_killed) == (137, True)

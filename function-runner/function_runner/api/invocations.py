@@ -185,9 +185,17 @@ def _read(services: Services, invocation: Invocation, query: LogsQuery) -> Respo
     if invocation.log_state is LogState.EXPIRED:
         raise _expired(services.settings, invocation)
     is_reused = invocation.start is Start.REUSED
-    return as_text(
-        services.logs.read_part(invocation.container_name, invocation.id, is_reused=is_reused, tail_lines=query.tail)
-    )
+    try:
+        return as_text(
+            services.logs.read_part(
+                invocation.container_name, invocation.id, is_reused=is_reused, tail_lines=query.tail
+            )
+        )
+    except errors.NotFound:
+        now = services.store.get(invocation.id)
+        if now is not None and now.log_state is LogState.EXPIRED:  # removed while it was read
+            raise _expired(services.settings, now) from None
+        raise
 
 
 def cancel(services: Services, *, invocation_id: str) -> Record:

@@ -15,6 +15,7 @@ class LogPane extends AppElement {
   static inputs = ["invocationId", "status", "container"];
   #text = null;
   #isOver = false;
+  #isRemoved = false;
   #isTroubled = false;
   #following = null;
 
@@ -35,6 +36,7 @@ class LogPane extends AppElement {
     this.#following = new AbortController();
     this.#text = null;
     this.#isOver = false;
+    this.#isRemoved = false;
     let status = this.status;
     const on = {
       status: (data) => {
@@ -48,8 +50,9 @@ class LogPane extends AppElement {
         this.#text = lastLines((this.#text ?? "") + text, LINES);
         this.update();
       },
-      end: () => {
+      end: (data) => {
         this.#isOver = true;
+        this.#isRemoved = data.log_state === "expired";
         this.tell("invocation:moved");
         this.update();
       },
@@ -63,6 +66,7 @@ class LogPane extends AppElement {
 
   #words() {
     if (this.#text) return logText(this.#text);
+    if (this.#isRemoved) return "The log was removed: logs are not kept for ever.";
     if (this.#isOver) return this.container ? "There is no log for this invocation." : "Nothing was printed: it had no container.";
     if (this.#isTroubled) return "The log cannot be followed right now; trying again.";
     return isFinal(this.status) ? "Loading the log…" : "Nothing has been printed yet.";
