@@ -34,6 +34,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         check_folds(parameters, split)
     if earlier := tracking.registered_before(context.aws_request_id):
         print(f"An earlier attempt has registered {earlier['model_uri']}: nothing is trained again", flush=True)
+        _say_progress(total, total, f"registered {earlier['model_name']} version {earlier['model_version']}")
         return earlier
     print(f"Iris: {len(split.train)} rows to train on, {len(split.test)} to test with", flush=True)
 

@@ -28,9 +28,10 @@ def handler(load, monkeypatch):
 
     module = load("handler")
     monkeypatch.setattr(module.tracking, "recorded_run", recorded_run)
-    for name in ("record_trial", "record_search", "record_model"):
+    for name in ("registered_before", "record_trial", "record_search", "record_model"):
         monkeypatch.setattr(module.tracking, name, lambda *_: None)
-    monkeypatch.setattr(module.tracking, "register", lambda *_: ("7", "models:/iris_model/7"))
+    registered = {"model_name": "iris_model", "model_version": "7", "model_uri": "models:/iris_model/7"}
+    monkeypatch.setattr(module.tracking, "register", lambda *given: given[-1] | registered)
     return module.handler
 
 
@@ -58,3 +59,10 @@ def test_each_trial_of_a_search_is_a_step(handler, capfd):
     assert [done for done, _, _ in progress] == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
     assert {total for _, total, _ in progress} == {8}
     assert progress[2][2].startswith("trial 1 of 3: accuracy 0.")
+
+
+def test_what_an_earlier_attempt_has_done_is_the_last_step(handler, load, monkeypatch, capfd):
+    earlier = {"model_name": "iris_model", "model_version": "6", "model_uri": "models:/iris_model/6"}
+    monkeypatch.setattr(load("tracking"), "registered_before", lambda _: earlier)
+    assert handler({"n_estimators": 2}, SimpleNamespace(aws_request_id="i1")) == earlier
+    assert said(capfd.readouterr().out)[-1] == (5, 5, "registered iris_model version 6")
