@@ -41,6 +41,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Insert,
     Integer,
     MetaData,
     RowMapping,
@@ -49,6 +50,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Update,
     bindparam,
     case,
     create_engine,
@@ -443,6 +445,7 @@ class Store:
         is_file = self._writer.dialect.name == "sqlite"
         self._file = Path(str(self._writer.url.database)) if is_file else None  # Postgres looks after its own disk
         self._commits = _Commits(self._writer)
+        self._prepared = _Prepared()
         self._checkpoints = _Checkpoints(self._reader)
         self._later = _Later(self._note_all)
         self._lock = threading.Lock()
@@ -476,6 +479,7 @@ class Store:
         """Write what waits and let go of all connections. The store opens new ones if it is used again."""
         self._later.close()
         self._checkpoints.stop()
+        self._commits.close()
         self._writer.dispose()
         self._reader.dispose()
 
@@ -533,12 +537,12 @@ class Store:
         def accept(connection: Connection) -> int | None:
             if key is not None:
                 _make_room_for(connection, invocation.function, key)
-            row = connection.execute(ACCEPT, values).inserted_primary_key
+            sequence = self._prepared.insert(connection, ACCEPT, values)
             if key is not None:
                 _remember(connection, invocation, key)
             if handed_over is not None:
-                connection.execute(HAND_OVER, handed_over)
-            return row[0] if row else None
+                self._prepared.update(connection, HAND_OVER, handed_over)
+            return sequence
 
         sequence = self._write(accept)
         stored = replace(
@@ -719,7 +723,7 @@ class Store:
         Returns False when it is running already, ended or unknown: then hand nothing over.
         """
         handed_over = self._handed_over(invocation_id, hand_over)
-        return self._write(lambda connection: connection.execute(HAND_OVER, handed_over).rowcount == 1)
+        return self._write(lambda connection: self._prepared.update(connection, HAND_OVER, handed_over) == 1)
 
     def _handed_over(self, invocation_id: str, hand_over: HandOver) -> dict[str, Any]:
         values = {entry.name: getattr(hand_over, entry.name) for entry in fields(HandOver)}
@@ -762,7 +766,7 @@ class Store:
         facts = _known(exit_code=exit_code, oom_killed=oom_killed)
 
         def end(connection: Connection) -> bool:
-            if connection.execute(change, values).rowcount == 0:
+            if self._prepared.update(connection, change, values) == 0:
                 return False
             if facts:
                 _note(connection, invocation_id, facts)
@@ -1222,12 +1226,13 @@ def _engines(database_url: str) -> tuple[Engine, Engine]:
         raise SettingsError("DATABASE_URL must name a file: records in memory would be lost.")
     # SQLite has one writer at a time and lets the others poll for it. Threads of ours queue for the one writing
     # connection instead, which is fair and wastes no time asleep; polling is left for other processes.
-    writer = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=BUSY_SECONDS)
+    # That one is kept by `_Commits`; another is made for migrations.
+    writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=BUSY_SECONDS)
     reader = create_engine(url, pool_timeout=BUSY_SECONDS)
     for engine in (writer, reader):
         event.listen(engine, "connect", _configure_sqlite)
     # A transaction that reads first and writes then fails when somebody wrote in between; IMMEDIATE waits instead.
-    event.listen(writer, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(writer, "begin", lambda connection: _execute(connection, "BEGIN IMMEDIATE"))
     event.listen(reader, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
     return writer, reader
 
@@ -1576,6 +1581,80 @@ def _note(connection: Connection, invocation_id: str, facts: Mapping[str, object
     connection.execute(addition.on_conflict_do_update(index_elements=["invocation_id"], set_=facts))
 
 
+class _Prepared:
+    """What is written for every invocation, as text and ready for SQLite's driver.
+
+    SQLAlchemy takes longer to execute one of these statements than SQLite does.
+    """
+
+    def __init__(self) -> None:
+        # By statement and by what is set. Few: what is set differs only in what an invocation tells about MLflow.
+        self._known: dict[tuple[Insert | Update, tuple[str, ...]], _Text] = {}
+
+    def insert(self, connection: Connection, statement: Insert, values: Mapping[str, Any]) -> int | None:
+        """Add a row; returns its primary key."""
+        if connection.dialect.name != "sqlite":
+            key = connection.execute(statement, values).inserted_primary_key
+            return key[0] if key else None
+        return self._run(connection, statement, values).lastrowid
+
+    def update(self, connection: Connection, statement: Update, values: Mapping[str, Any]) -> int:
+        """Change rows; returns how many."""
+        if connection.dialect.name != "sqlite":
+            return connection.execute(statement, values).rowcount
+        return self._run(connection, statement, values).rowcount
+
+    def _run(self, connection: Connection, statement: Insert | Update, values: Mapping[str, Any]) -> sqlite3.Cursor:
+        key = (statement, tuple(values))
+        text_of = self._known.get(key)
+        if text_of is None:
+            text_of = self._known[key] = _Text.of(statement, values, connection.dialect)
+        return _execute(connection, text_of.sql, text_of.parameters(values))
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A statement as SQLite's driver gets it."""
+
+    sql: str
+    names: tuple[str, ...]  # of its parameters, in their order
+    constants: Mapping[str, Any]  # parameters that the statement itself sets
+    to_database: Mapping[str, Callable[[Any], Any]]  # for types that are not kept as they are
+
+    @classmethod
+    def of(cls, statement: Insert | Update, names: Iterable[str], dialect: Dialect) -> "_Text":
+        """The statement that sets these."""
+        names = list(names)
+        compiled = statement.compile(dialect=dialect, column_keys=names)
+        order = tuple(compiled.positiontup or ())
+        processors = {name: compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in order}
+        return cls(
+            str(compiled),
+            order,
+            {name: value for name, value in compiled.params.items() if name not in names},
+            {name: processor for name, processor in processors.items() if processor is not None},
+        )
+
+    def parameters(self, values: Mapping[str, Any]) -> list[Any]:
+        """The values in their order, as the database keeps them."""
+        found = []
+        for name in self.names:
+            value = values[name] if name in values else self.constants[name]
+            processor = self.to_database.get(name)
+            found.append(value if processor is None else processor(value))
+        return found
+
+
+def _execute(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+    """Let SQLite's driver execute it in the connection's transaction; its errors become SQLAlchemy's as usual."""
+    raw: Any = connection.connection.dbapi_connection
+    try:
+        cursor: sqlite3.Cursor = raw.execute(sql, parameters)
+    except sqlite3.Error as error:
+        raise DBAPIError.instance(sql, parameters, error, sqlite3.Error, dialect=connection.dialect) from error
+    return cursor
+
+
 @dataclass(eq=False)
 class _Turn:
     """What one thread wants to write, and what came of it."""
@@ -1599,6 +1678,13 @@ class _Commits:
         self._lock = threading.Lock()
         self._waiting: list[_Turn] = []
         self._is_writing = False
+        self._kept: Connection | None = None  # belongs to whoever is writing
+
+    def close(self) -> None:
+        """Let go of the connection, when nobody is writing. It is made again if something is written later."""
+        with self._lock:
+            if not self._is_writing:
+                self._let_go()
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """What ``work`` returns, once it is committed; or what it raises."""
@@ -1632,16 +1718,33 @@ class _Commits:
 
     def _commit(self, turns: list[_Turn]) -> None:
         try:
-            with self._writer.begin() as connection:
+            with self._connection() as connection, connection.begin():
                 for turn in turns:
                     turn.outcome = turn.work(connection)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever asked for the work
+            self._let_go()
             if len(turns) == 1 or _is_locked(error):
                 for turn in turns:
                     turn.error = error
                 return
             for turn in turns:  # one of them is at fault: the others must not suffer for it
                 self._commit([turn])
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """SQLite's is kept until something goes wrong: taking it from its pool takes as long as a statement."""
+        if self._writer.dialect.name != "sqlite":
+            with self._writer.connect() as connection:
+                yield connection
+            return
+        if self._kept is None:
+            self._kept = self._writer.connect()
+        yield self._kept
+
+    def _let_go(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
 
 def _is_locked(error: Exception) -> bool:

@@ -30,9 +30,12 @@ def locked(file):
 
 def fill_the_disk(record):
     """From here on, SQLite finds no room for another page."""
-    with record.store._writer.connect() as connection:
+
+    def limit(connection):
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    record.store._write(limit)
 
 
 def test_a_locked_database_refuses_new_invocations_and_says_why(record):
