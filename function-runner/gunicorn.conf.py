@@ -1,13 +1,15 @@
 """How gunicorn serves the function runner: one process, because the pool lives in its memory; many threads.
 
 A synchronous call holds its thread until it is answered and a follower until its invocation ends, so there are as many
-threads as callers may run or wait and as there may be followers, and some more that always answer ``/health``.
+threads as callers may run or wait and as there may be followers, some more that always answer ``/health``, and those
+that wait with a connection that is kept.
 """
 
 import os
 import signal
 import threading
 
+from connection_worker import MAX_WAITING_THREADS
 from function_runner.app import EXTENSION
 from function_runner.settings import MAX_FOLLOWERS, Settings
 
@@ -15,9 +17,9 @@ _settings = Settings.from_environment()
 
 bind = os.environ.get("LISTEN", "unix:/run/smlops/runner.sock")
 umask = 0o000  # NGINX, another user in another container, must be able to connect; nobody else sees the volume
-worker_class = "gthread"
+worker_class = "connection_worker.ConnectionWorker"
 workers = 1
-threads = _settings.max_concurrency + _settings.queue_limit + MAX_FOLLOWERS + 32
+threads = _settings.max_concurrency + _settings.queue_limit + MAX_FOLLOWERS + 32 + MAX_WAITING_THREADS
 worker_connections = threads + 256
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - heartbeat file: must be memory, a slow disk would look like a dead worker
 timeout = 120  # without a heartbeat of the worker's main thread, which never serves a request itself

@@ -19,7 +19,7 @@ MEBIBYTE = 1024 * 1024
 KILL_GRACE_SECONDS = 5.0
 
 # What the threads of callers and containers may be. docker-compose.yml gives the runner as many more as there may be
-# followers, and 128 for everything else (pids_limit).
+# followers, 32 for kept connections, and 128 for everything else (pids_limit).
 MAX_CALLER_THREADS = 896
 
 # Who follows a log holds a thread, so there are as many more threads, and callers never wait for followers.
