@@ -7,6 +7,9 @@ it calls *and* by its address on that network; both must belong to the same exec
 Each invocation passes through here twice, so a connection does no more than the protocol asks for: HTTP is parsed by
 ``httptools`` (llhttp, the parser of Node.js), and what is answered is written down below.
 
+What a container waits for (its next invocation, the word that its result is the record) is written to it by whoever
+brings that, in his own thread: waking the loop for it would take as long again.
+
 What is inside a container counts as hostile: how many connections it may have, and how large its headers and bodies
 may be, is bounded before anything is kept.
 
@@ -15,12 +18,14 @@ native client of ``awslambdaric`` crashes.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import socket
 import threading
 import time
+from asyncio.trsock import TransportSocket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -103,6 +108,11 @@ class RuntimeApi:
         return self._find(token)
 
     @property
+    def thread_id(self) -> int | None:
+        """Of the loop's thread."""
+        return self._thread.ident
+
+    @property
     def limit(self) -> int:
         """The most bytes a result may have."""
         return self._limit
@@ -158,6 +168,7 @@ class _Connection(asyncio.Protocol):
         self._api = api
         self._loop = loop
         self._transport: asyncio.Transport | None = None
+        self._direct = _Direct()
         self._parser = httptools.HttpRequestParser(self)
         self._is_answering = False
         self._waits_for_work: ExecutionEnvironment | None = None
@@ -176,16 +187,18 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self.peer = transport.get_extra_info("peername")[0]
+        self._direct.open(transport.get_extra_info("socket"))
         if not self._api.enter(self):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop passes it
         self._transport = None
+        self._direct.close()
         self._api.leave(self)
-        if self._waits_for_work is not None:
+        waiting, self._waits_for_work = self._waits_for_work, None
+        if waiting is not None:
             # Its process hung up, so it is ending; nobody should be sent to it any more.
-            self._waits_for_work.lose_connection()
-            self._waits_for_work = None
+            waiting.lose_connection()
 
     def data_received(self, data: bytes) -> None:
         if self._is_answering:  # it has asked for something and says more: no client of this protocol does that
@@ -303,7 +316,7 @@ class _Connection(asyncio.Protocol):
             self._refuse(403, "InvalidStateTransition", str(error))
             return
         self._waits_for_work = environment
-        self._when_done(waiting, self._hand_over)
+        self._when_done(waiting, self._hand_over, here=True)
 
     def _hand_over(self, work: Work | None) -> None:
         environment, self._waits_for_work = self._waits_for_work, None
@@ -328,7 +341,7 @@ class _Connection(asyncio.Protocol):
             self._refuse(400, "InvalidRequestID", "Invalid request ID")
             return
         if kind == "error":
-            self._when_done(environment.take_error(self._error_report()), self._accept)
+            self._when_done(environment.take_error(self._error_report()), self._accept, here=True)
             return
         mode = self._headers.get(b"lambda-runtime-function-response-mode", b"").decode("latin-1")
         if mode not in ("", "streaming"):
@@ -338,7 +351,7 @@ class _Connection(asyncio.Protocol):
             environment.take_oversized_result(limit)
             self._refuse(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
         else:
-            self._when_done(environment.take_result(bytes(self._body)), self._accept)
+            self._when_done(environment.take_result(bytes(self._body)), self._accept, here=True)
 
     def _accept(self, is_record: bool) -> None:
         """Answer the container only when its result is the record: 202 promises that nothing will be lost."""
@@ -360,10 +373,18 @@ class _Connection(asyncio.Protocol):
 
     # --- answering ----------------------------------------------------------------------------------------------------
 
-    def _when_done(self, future: Future[T], go_on: Callable[[T], None]) -> None:
-        """Go on in the loop's thread with the future's result; at once when it is there already."""
+    def _when_done(self, future: Future[T], go_on: Callable[[T], None], *, here: bool = False) -> None:
+        """Go on with the future's result; at once when it is there already.
+
+        Args:
+            here: in the thread that sets the result. The loop touches nothing of a connection whose container waits,
+                unless that hangs up or breaks the protocol; so ``go_on`` may do no more than answer.
+        """
         if future.done():
             go_on(future.result())
+            return
+        if here:
+            future.add_done_callback(lambda done: go_on(done.result()))
             return
 
         def hand_to_loop(done: Future[T]) -> None:
@@ -386,17 +407,71 @@ class _Connection(asyncio.Protocol):
         head += [f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in (headers or {}).items())]
         if not keep_alive:
             head.append("Connection: close")
-        self._write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
+        # Ready for the next request before its client can have an answer to this one.
         self._is_answering = False
         self._forget_request()
-        if not keep_alive and self._transport is not None:
-            self._transport.close()
+        data = "\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body
+        if threading.get_ident() == self._api.thread_id:
+            self._write(data)
+            if not keep_alive:
+                self._close()
+        else:
+            self._write_directly(data, keep_alive)
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
 
+    def _write_directly(self, data: bytes, keep_alive: bool) -> None:
+        """From another thread. What there is no room for is the loop's."""
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.get_write_buffer_size() == 0:
+            data = data[self._direct.send(data) :]
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            if data:
+                self._loop.call_soon_threadsafe(self._write, data)
+            if not keep_alive:
+                self._loop.call_soon_threadsafe(self._close)
+
+    def _close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
     def abort(self) -> None:
         """End the connection at once."""
+        self._direct.close()
         if self._transport is not None:
             self._transport.abort()
+
+
+class _Direct:
+    """A second handle on a connection's socket, for threads other than the loop's."""
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # nobody writes to a number that is another connection's by now
+
+    def open(self, transport_socket: TransportSocket) -> None:
+        """From now on."""
+        self._socket = transport_socket.dup()
+
+    def close(self) -> None:
+        """No more."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def send(self, data: bytes) -> int:
+        """Send what there is room for, without waiting; returns how much that was."""
+        with self._lock:
+            if self._socket is None:
+                return len(data)  # it hung up: nobody is there to miss it
+            try:
+                return self._socket.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return 0
+            except OSError:  # it has just hung up, which the loop will notice
+                return len(data)

@@ -1,6 +1,7 @@
 """The inner door, spoken to in raw HTTP: what a container may do, and what nobody may."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import socket
@@ -8,6 +9,7 @@ import threading
 
 import pytest
 
+from function_runner import runtime_api
 from function_runner.errors import RunnerError
 from support.waiting import wait_until
 
@@ -281,3 +283,21 @@ def test_what_is_not_http_is_refused(runner):
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
         assert status_of(connection) in (400, None)
     assert Container(runner.address, "nobody").call("GET", "/")[0] == 403
+
+
+def test_an_event_larger_than_what_a_socket_takes_at_once_arrives_whole(runner, monkeypatch):
+    sent = []
+    original = runtime_api._Direct.send
+
+    def send(self, data):
+        sent.append((len(data), original(self, data)))
+        return sent[-1][1]
+
+    monkeypatch.setattr(runtime_api._Direct, "send", send)
+    runner.add(
+        "digest",
+        "import hashlib\ndef handler(event, context):\n    return hashlib.sha256(event['text'].encode()).hexdigest()\n",
+    )
+    text = "".join(str(number) for number in range(1_500_000))
+    assert runner.invoke("digest", text=text).result == hashlib.sha256(text.encode()).hexdigest()
+    assert any(0 < taken < length for length, taken in sent), sent
