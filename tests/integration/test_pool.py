@@ -54,6 +54,46 @@ def test_no_invocation_sees_what_another_left(stack, drop):
     assert all(result == results[0] for result in results), results
 
 
+def test_random_numbers_of_ready_containers_differ(stack, drop):
+    """Each is a process of its own, started from nothing: no two begin with the same state."""
+    draws = """
+        import random
+        import uuid
+
+        loaded = [random.random() for _ in range(4)]
+
+
+        def handler(event, context):
+            return {"loaded": loaded, "called": [random.random() for _ in range(4)], "uuid": str(uuid.uuid4())}
+        """
+    with_numpy = """
+        import random
+
+        import numpy
+
+        loaded = [random.random(), numpy.random.random(), numpy.random.default_rng().random()]
+
+
+        def handler(event, context):
+            return {"loaded": loaded, "called": [random.random(), numpy.random.random()]}
+        """
+    drop("ready-random", copy_of="remembers", handler=draws, manifest=WARM.format(warm=3))
+    drop("ready-numpy", copy_of="predict", handler=with_numpy, manifest=WARM.format(warm=3))
+    for function in ("ready-random", "ready-numpy"):
+        wait_ready(stack, function, 3)
+
+        answers = [stack.invoke(function) for _ in range(3)]
+
+        assert [answer.json["start"] for answer in answers] == ["warm"] * 3
+        assert len({answer.json["container_name"] for answer in answers}) == 3
+        numbers = [str(number) for answer in answers for drawn in answer.result.values() for number in flat(drawn)]
+        assert len(set(numbers)) == len(numbers), numbers
+
+
+def flat(drawn):
+    return drawn if isinstance(drawn, list) else [drawn]
+
+
 def test_a_container_that_was_not_used_leaves_no_log(stack, drop):
     drop("ready-silent", copy_of="echo", manifest=WARM.format(warm=1))
     wait_ready(stack, "ready-silent", 1)
