@@ -17,7 +17,7 @@ Usage: tests/benchmarks/run.sh [--quick] [name ...]
 
 Names, with the minutes that each takes:
   peers      20  predict cold, warm and reused, against other model servers
-  overhead    2  what the system adds to a handler
+  overhead    3  what the system adds to a handler
   sustained   7  single-use containers per second, against what the machine can start
   burst       5  many calls at once on a small pool; a full queue
   memory      1  of a ready environment, and of the services

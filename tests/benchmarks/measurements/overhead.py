@@ -7,28 +7,32 @@ from benchmarks.connection import Answer, Connection
 from benchmarks.figures import Spread, milliseconds, number, percentile, spread_cells
 from benchmarks.load import repeat
 from benchmarks.report import Section
-from benchmarks.system import reused, warm
+from benchmarks.system import Copy, reused, warm
 
 POOL = 4
 PHASES = ("queue_ms", "create_ms", "start_ms", "init_ms", "run_ms", "result_ms")
 
 
 def measure(bench: Bench) -> Section:
-    """About 2 minutes; 20 s when quick."""
+    """About 3 minutes; 20 s when quick."""
     system = bench.system
     single_use, kept = warm("echo", POOL), reused("echo", 1)
     system.serve(single_use, kept)
 
     hot = repeat(system.call(kept), times=bench.pick(2000, 300), within=20)
 
-    def gentle() -> Iterable[Answer]:
+    def gentle(copy: Copy) -> Iterable[Answer]:
         for _ in range(bench.pick(120, 12)):
             system.settle()
             with Connection(system.port) as connection:
                 connection.send(system.page("/health"))
-                yield connection.send(system.call(single_use))
+                yield connection.send(system.call(copy))
 
-    rows = {"reused container, call after call": hot, "single-use container, pool full": list(gentle())}
+    rows = {
+        "reused container, call after call": hot,
+        "reused container, after a quiet moment": list(gentle(kept)),
+        "single-use container, after a quiet moment": list(gentle(single_use)),
+    }
     section = Section()
     section.text("Time as the caller sees it less the time in the handler, milliseconds:")
     section.table(

@@ -59,6 +59,7 @@ class Peer:
     returns: str
     path: str
     body: Any
+    alive: str  # a page that it answers without the model
     prepare: Callable[[Place], Sequence[str]]  # writes what it needs and returns the command
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -118,6 +119,7 @@ PEERS = (
         "class",
         "/invocations",
         {"dataframe_split": {"columns": COLUMNS, "data": [IRIS_ROW]}},
+        "/version",
         _mlflow,
         {"MLFLOW_DISABLE_TELEMETRY": "true"},
     ),
@@ -127,6 +129,7 @@ PEERS = (
         "class, probabilities",
         "/predict",
         {"features": IRIS_ROW},
+        "/livez",
         _bentoml,
         {"BENTOML_DO_NOT_TRACK": "True"},
     ),
@@ -136,6 +139,7 @@ PEERS = (
         "class",
         "/v2/models/iris/infer",
         {"inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP64", "data": IRIS_ROW}]},
+        "/v2/health/live",
         _mlserver,
     ),
     Peer(
@@ -144,6 +148,7 @@ PEERS = (
         "class, probabilities",
         "/",
         {"features": IRIS_ROW},
+        "/robots.txt",  # the framework's own answer, 404; every other address is the function
         _functions_framework,
     ),
 )
