@@ -209,7 +209,7 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
             host_cpus=2,
         )
         commits = store._commits
-        store._commits = life.guard(commits, StoreUnavailable)
+        store._commits = life.guard(commits, StoreUnavailable, {"run"})
         invoker = Invoker(settings, catalog, store, models, pool, metrics)
         runtime_api = RuntimeApi(settings, listener, pool.find)
         runtime_api.start()
