@@ -272,6 +272,7 @@ class Pool:
         self._starts: dict[str, _Start] = {}  # under way, by container name
         self._is_closed = False
         self._starts_nothing = False
+        self._keeps_nothing = False
         self._closed = threading.Event()
         self._attention = threading.Event()  # the keeper is to look now
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
@@ -538,13 +539,14 @@ class Pool:
         if self._keeper.is_alive():
             self._keeper.join()
         self._builders.shutdown(wait=False, cancel_futures=True)
+        self._starters.shutdown(wait=True, cancel_futures=True)
         with self._lock:
+            self._keeps_nothing = True  # what becomes ready from now on ends at once
             idle = [environment for shelf in self._shelves.values() for environment in shelf.ready]
             for shelf in self._shelves.values():
                 shelf.ready.clear()
         for environment in idle:
             self._retire(environment, "closed")
-        self._starters.shutdown(wait=True, cancel_futures=True)
         self._discards.shutdown(wait=True)
 
     # --- deciding: critical sections, called with the lock held -------------------------------------------------------
@@ -845,6 +847,8 @@ class Pool:
 
     def _is_current(self, environment: ExecutionEnvironment) -> bool:
         shelf = self._shelves.get(environment.function.key)
+        if self._keeps_nothing:
+            return False
         return shelf is not None and shelf.function.source_hash == environment.function.source_hash
 
     def _supply(self) -> None:
@@ -1116,7 +1120,7 @@ class Pool:
                     shelf.ready.append(environment)
                     self._serve()
                     return
-                reason = "source"
+                reason = "closed" if self._keeps_nothing else "source"
             elif environment not in shelf.ready:
                 return  # somebody has it, and will learn it
             else:

@@ -437,6 +437,15 @@ class TestReuse:
         assert [record.start for record in records[:3]] == [Start.WARM, Start.REUSED, Start.REUSED]
         assert records[0].container_name == records[2].container_name != records[3].container_name
 
+    def test_nothing_is_kept_for_others_once_the_pool_is_closed(self, runner):
+        runner.add("sleep", SLEEP, self.MANIFEST)
+        ready(runner, "sleep")
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 0.5}), patience=0)
+        wait_until(lambda: runner.store.get(record.id).status is Status.RUNNING)
+        runner.pool.close()
+        assert runner.invoker.wait(record.id, 20).status is Status.SUCCEEDED
+        wait_until(lambda: not runner.engine.containers(), seconds=10)
+
     def test_each_invocation_has_its_part_of_the_log(self, runner):
         runner.add("say", "def handler(event, context):\n    print(event['word'])\n", self.MANIFEST)
         ready(runner, "say")
