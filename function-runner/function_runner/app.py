@@ -27,6 +27,7 @@ from function_runner.pool import Pool
 from function_runner.reaper import Reaper
 from function_runner.retention import Retention
 from function_runner.runtime_api import RuntimeApi, listen
+from function_runner.scheduler import Scheduler
 from function_runner.settings import MEBIBYTE, Settings
 from function_runner.statistics import Statistics
 from function_runner.store import Store
@@ -47,6 +48,7 @@ class House:
     runtime_api: RuntimeApi
     reaper: Reaper
     dispatcher: Dispatcher
+    scheduler: Scheduler
 
     def open(self) -> None:
         """Begin to work: set right what a crash left open, serve containers, run what waits."""
@@ -57,6 +59,7 @@ class House:
         self.services.pool.start()
         self.dispatcher.start()
         self.services.retention.start()
+        self.scheduler.start()
         log.info("function runner is up", extra={"action": "up"})
 
     def drain(self) -> None:
@@ -69,6 +72,7 @@ class House:
 
     def close(self) -> None:
         """Stop everything. Call `drain` first when somebody may still be served."""
+        self.scheduler.stop()
         self.dispatcher.stop()
         self.services.followers.close()
         self.services.retention.stop()
@@ -151,6 +155,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         RuntimeApi(settings, listener, pool.find),
         Reaper(engine, store, logs, pool, invoker, runtime_address=runtime_address),
         Dispatcher(settings, catalog, store, invoker, metrics),
+        Scheduler(catalog, store, invoker, metrics),
     )
     app.extensions[EXTENSION] = house
     house.open()

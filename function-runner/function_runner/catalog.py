@@ -11,13 +11,13 @@ import re
 import stat
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
-from function_runner.errors import FieldError, FunctionInvalid, FunctionNotFound
+from function_runner.errors import FieldError, FunctionInvalid, FunctionNotFound, ParametersInvalid
 from function_runner.function import NAME_PATTERN, WARM_GROWTH, WARM_LIMIT, Function, Manifest
 from function_runner.settings import Settings
 
@@ -119,12 +119,12 @@ class Catalog:
         try:
             manifest = _read_manifest(folder)
         except ValidationError as error:
-            errors = [
-                FieldError("/" + "/".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))
-                for item in error.errors()
-            ]
-            return _invalid(
-                name, "function.yaml: " + "; ".join(f"{item.pointer}: {item.detail}" for item in errors), errors
+            return _invalid_manifest(
+                name,
+                [
+                    FieldError("/" + "/".join(map(str, item["loc"])), item["msg"].removeprefix("Value error, "))
+                    for item in error.errors()
+                ],
             )
         except ValueError as error:
             return _invalid(name, f"function.yaml: {error}")
@@ -150,7 +150,28 @@ class Catalog:
             examples=tuple(example.model_dump() for example in manifest.examples),
             environment={key: _as_variable(value) for key, value in manifest.environment.items()},
         )
-        return CatalogEntry(name, function)
+        return _with_schedules(function, manifest)
+
+
+def _with_schedules(function: Function, manifest: Manifest) -> CatalogEntry:
+    """The function with what it runs by itself, the parameters checked and completed like those of any caller."""
+    schedules, errors = [], []
+    for place, schedule in enumerate(manifest.schedule):
+        try:
+            complete = function.validate(schedule.parameters)
+        except ParametersInvalid as error:
+            at = f"/schedule/{place}/parameters"
+            errors += [FieldError(at + complaint.pointer, complaint.detail) for complaint in error.errors]
+        else:
+            schedules.append(schedule.model_copy(update={"parameters": complete}))
+    if errors:
+        return _invalid_manifest(function.name, errors)
+    return CatalogEntry(function.name, replace(function, schedules=tuple(schedules)))
+
+
+def _invalid_manifest(name: str, errors: list[FieldError]) -> CatalogEntry:
+    words = "; ".join(f"{error.pointer}: {error.detail}" for error in errors)
+    return _invalid(name, f"function.yaml: {words}", errors)
 
 
 def _invalid(name: str, reason: str, errors: list[FieldError] | None = None) -> CatalogEntry:

@@ -11,9 +11,10 @@ import regex
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import extend
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from function_runner.errors import FieldError, ParametersInvalid
+from function_runner.schedule import Schedule
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,40}$"
 
@@ -22,6 +23,7 @@ RESERVED_VARIABLES = frozenset({"PATH", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH",
 RESERVED_PREFIXES = ("AWS_", "SMLOPS_", "MLFLOW_", "LAMBDA_", "_")
 
 MAX_FIELD_ERRORS = 20
+MAX_SCHEDULES = 20
 
 # A function that may run longer than this, in seconds, is one that people wait for, not one that answers.
 LONG_TIMEOUT = 60.0
@@ -72,6 +74,7 @@ class Manifest(BaseModel):
     invocations_per_container: Annotated[int, Field(ge=1)] = 1
     max_idle: Annotated[float, Field(gt=0, le=604_800)] = 300.0  # seconds
     model: ModelParameters | None = None
+    schedule: Annotated[list[Schedule], BeforeValidator(lambda said: [said] if isinstance(said, dict) else said)] = []
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float | bool] = {}
 
     @field_validator("parameters")
@@ -112,6 +115,17 @@ class Manifest(BaseModel):
                     raise ValueError(f"model names the parameter {name!r}, which the schema does not have")
         return self
 
+    @field_validator("schedule")
+    @classmethod
+    def _check_schedules(cls, schedules: list[Schedule]) -> list[Schedule]:
+        if len(schedules) > MAX_SCHEDULES:
+            raise ValueError(f"at most {MAX_SCHEDULES} schedules, not {len(schedules)}")
+        names = [schedule.name for schedule in schedules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two schedules are called {name!r}: give each a name of its own")
+        return schedules
+
     @field_validator("environment")
     @classmethod
     def _check_environment(cls, environment: dict[str, Any]) -> dict[str, Any]:
@@ -141,6 +155,7 @@ class Function:
     schema: Mapping[str, Any] | None  # JSON Schema of the parameters
     model: ModelParameters | None = None
     examples: tuple[Mapping[str, Any], ...] = ()
+    schedules: tuple[Schedule, ...] = ()  # with complete parameters
     environment: Mapping[str, str] = field(default_factory=dict)
     is_of_then: bool = False  # an image made from an earlier source, for a replay: it can be run but not built
 

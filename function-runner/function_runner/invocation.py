@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from function_runner.schedule import Occurrence
+
 
 class Status(StrEnum):
     """The states of an invocation, in the words of the API."""
@@ -153,6 +155,7 @@ class Request:
     idempotency_key: str | None = None  # the same key means the same invocation
     replay_of: str | None = None
     source_hash: str | None = None  # run the image made from this source, not today's
+    occurrence: Occurrence | None = None  # of the schedule that asks; noted as handled together with the acceptance
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:

@@ -186,6 +186,7 @@ class Invoker:
 
         Raises:
             As `invoke` does for what is refused.
+            AlreadyHandled: the request's occurrence of a schedule is dealt with; nothing was accepted.
         """
         function, parameters = self._look_up(request)
         waiting, _ = self._store.backlog()
@@ -205,6 +206,7 @@ class Invoker:
                     expires_at=now + timedelta(seconds=self._settings.max_queue_age),
                 ),
                 key=self._free_key(function, request),
+                occurrence=request.occurrence,
             )
         self.has_work.set()
         return accepted

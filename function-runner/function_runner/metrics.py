@@ -69,6 +69,12 @@ class Metrics:
             ("function",),
             registry=registry,
         )
+        self._scheduled = Counter(
+            "smlops_schedule_occurrences_total",
+            "Times at which a schedule was due: submitted, or skipped because an earlier invocation was still open.",
+            ("function", "result"),
+            registry=registry,
+        )
         self._retired = Counter(
             "smlops_warm_pool_retired_total",
             "Environments that ended without having been used (again), by reason.",
@@ -156,6 +162,10 @@ class Metrics:
     def retried(self, function: str) -> None:
         """An attempt of an asynchronous invocation failed, and there will be another one."""
         self._retries.labels(function).inc()
+
+    def scheduled(self, function: str, result: str) -> None:
+        """A schedule of the function was due: ``submitted`` or ``skipped``."""
+        self._scheduled.labels(function, result).inc()
 
     def oom_kill(self, function: str) -> None:
         """A container of the function ran out of memory."""

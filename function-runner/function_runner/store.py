@@ -95,6 +95,7 @@ from function_runner.invocation import (
     Timings,
     utc_now,
 )
+from function_runner.schedule import Occurrence, ScheduleState
 from function_runner.settings import MEBIBYTE
 
 log = logging.getLogger(__name__)
@@ -335,6 +336,20 @@ alias_moves = Table(
     sqlite_autoincrement=True,
 )
 
+# How far each schedule of each function has come.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("function", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("timing", Text, nullable=False),
+    Column("handled_until", Utc, nullable=False),  # whatever was due until then is done with
+    Column("last_at", Utc),  # when the last invocation was due
+    Column("last_invocation_id", String(36), ForeignKey("invocations.id", ondelete="SET NULL")),
+    Column("skipped", Integer, nullable=False, server_default="0"),
+    Column("last_skipped_at", Utc),
+)
+
 
 # What is written for every invocation. Put together once: doing that takes SQLAlchemy longer than running them.
 _this = invocations.c.id == bindparam("this")
@@ -422,6 +437,10 @@ class End:
     run_ms: float | None
 
 
+class AlreadyHandled(Exception):
+    """This time of a schedule was dealt with before, or the schedule is another one now."""
+
+
 class Store:
     """The record of all invocations. Safe to share between threads; several runners may share one database.
 
@@ -498,7 +517,12 @@ class Store:
         self._write(live)
 
     def start(
-        self, invocation: Invocation, *, hand_over: HandOver | None = None, key: IdempotencyKey | None = None
+        self,
+        invocation: Invocation,
+        *,
+        hand_over: HandOver | None = None,
+        key: IdempotencyKey | None = None,
+        occurrence: Occurrence | None = None,
     ) -> Invocation:
         """Accept an invocation: when this returns, its row is on disk. Returns it as stored, with its sequence.
 
@@ -508,8 +532,10 @@ class Store:
             hand_over: a container was waiting for it. Then the row is ``running`` already when it reaches the disk,
                 as `mark_running` would make it, with one commit for both.
             key: recorded with it, by the same commit.
+            occurrence: of a schedule, that is handled by this; noted by the same commit.
 
         Raises:
+            AlreadyHandled: the occurrence was handled before; nothing was accepted.
             Repeated: the key stands for another invocation of the same request; nothing was accepted.
             IdempotencyKeyReused: it stands for another request.
         """
@@ -540,6 +566,8 @@ class Store:
             sequence = self._prepared.insert(connection, ACCEPT, values)
             if key is not None:
                 _remember(connection, invocation, key)
+            if occurrence is not None:
+                _handle(connection, occurrence, last_at=occurrence.due, last_invocation_id=invocation.id)
             if handed_over is not None:
                 self._prepared.update(connection, HAND_OVER, handed_over)
             return sequence
@@ -693,6 +721,51 @@ class Store:
             with self._lock:
                 for ended in self._awaited.get(invocation_id, ()):
                     ended.set()
+
+    # --- schedules ----------------------------------------------------------------------------------------------------
+
+    def schedules(self) -> dict[tuple[str, str], ScheduleState]:
+        """How far each schedule has come, by function and name."""
+        with self._reading() as connection:
+            rows = connection.execute(select(schedules)).mappings().all()
+        return {(row["function"], row["name"]): ScheduleState(**row) for row in rows}
+
+    def begin_schedule(self, function: str, name: str, timing: str, now: datetime) -> None:
+        """From ``now`` on a schedule of this name is due as ``timing`` says; what was due before does not count."""
+        change = (
+            update(schedules)
+            .where(schedules.c.function == function, schedules.c.name == name)
+            .values(timing=timing, handled_until=now)
+        )
+
+        def begin(connection: Connection) -> None:
+            if connection.execute(change).rowcount == 0:
+                new = {"function": function, "name": name, "timing": timing, "handled_until": now}
+                connection.execute(insert(schedules).values(new))
+
+        self._write(begin)
+
+    def skip(self, occurrence: Occurrence) -> None:
+        """Leave out one time of a schedule.
+
+        Raises:
+            AlreadyHandled: it was handled before.
+        """
+        left_out = {"skipped": schedules.c.skipped + 1, "last_skipped_at": occurrence.due}
+        self._write(lambda connection: _handle(connection, occurrence, **left_out))
+
+    def forget_schedule(self, function: str, name: str) -> None:
+        """There is no such schedule any more."""
+        gone = delete(schedules).where(schedules.c.function == function, schedules.c.name == name)
+        self._write(lambda connection: connection.execute(gone))
+
+    def has_open(self, function: str, caller: str) -> bool:
+        """Whether an invocation of the function, asked for by this caller, has not ended."""
+        query = select(invocations.c.id).where(
+            invocations.c.function == function, invocations.c.status.in_(OPEN), invocations.c.caller == caller
+        )
+        with self._reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
 
     # --- the way of an invocation -------------------------------------------------------------------------------------
 
@@ -1566,6 +1639,21 @@ def _remember(connection: Connection, invocation: Invocation, key: IdempotencyKe
             expires_at=key.expires_at,
         )
     )
+
+
+def _handle(connection: Connection, occurrence: Occurrence, **changes: Any) -> None:
+    """Note that a time of a schedule is dealt with, which only one can do."""
+    change = (
+        update(schedules)
+        .where(
+            schedules.c.function == occurrence.function,
+            schedules.c.name == occurrence.name,
+            schedules.c.handled_until == occurrence.handled_until,
+        )
+        .values(handled_until=occurrence.due, **changes)
+    )
+    if connection.execute(change).rowcount == 0:
+        raise AlreadyHandled
 
 
 def _known(**facts: object) -> dict[str, object]:

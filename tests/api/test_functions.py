@@ -1,11 +1,13 @@
 """``/functions``: the catalog, images, and building them."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
-from function_runner.errors import BuildFailed, EngineUnavailable
+from function_runner.errors import BuildFailed, EngineUnavailable, StoreUnavailable
 from function_runner.images import ImageState
+from function_runner.schedule import ScheduleState
 from support.api import IMAGE, add_function, remove_function
 
 DIAGNOSIS = {"kind": "build_step", "cause": "A step failed.", "next_step": "Correct it.", "evidence": ["Step 1/1"]}
@@ -45,6 +47,7 @@ ECHO = {
         "diagnosis": None,
     },
     "examples": [{"name": "Hello", "parameters": {"word": "it's hello"}}],
+    "schedules": [],
 }
 
 
@@ -183,3 +186,58 @@ class TestBuildLog:
         write_build_log(services, "old\n")
         (folder / "echo" / "handler.py").write_text("# changed\n")
         problem(client.get("/functions/echo/build/log"), 404, "not_found")
+
+
+class TestSchedules:
+    MANIFEST = "schedule: {cron: 0 3 * * *, timezone: Europe/Berlin, parameters: {word: night}}"
+    TIMING = "0 3 * * * Europe/Berlin"
+
+    def test_it_works(self, client, services, folder):
+        add_function(folder, "nightly", self.MANIFEST)
+        services.store.schedule_states["nightly", "default"] = ScheduleState(
+            function="nightly",
+            name="default",
+            timing=self.TIMING,
+            handled_until=datetime(2026, 1, 31, 2, 0, tzinfo=UTC),
+            last_at=datetime(2026, 1, 30, 2, 0, tzinfo=UTC),
+            last_invocation_id="5",
+            skipped=1,
+            last_skipped_at=datetime(2026, 1, 31, 2, 0, tzinfo=UTC),
+        )
+        assert client.get("/functions/nightly").get_json()["schedules"] == [
+            {
+                "name": "default",
+                "cron": "0 3 * * *",
+                "timezone": "Europe/Berlin",
+                "parameters": {"word": "night"},
+                "overlap": "forbid",
+                "next_at": "2026-02-01T02:00:00.000Z",
+                "last_at": "2026-01-30T02:00:00.000Z",
+                "last_invocation_id": "5",
+                "skipped": 1,
+                "last_skipped_at": "2026-01-31T02:00:00.000Z",
+            }
+        ]
+
+    @pytest.mark.parametrize("timing", [None, "0 4 * * * UTC"])
+    def test_one_that_is_new_or_was_just_edited_begins_now(self, client, services, folder, timing):
+        add_function(folder, "nightly", self.MANIFEST)
+        if timing is not None:
+            services.store.schedule_states["nightly", "default"] = ScheduleState(
+                "nightly", "default", timing, datetime(2020, 1, 31, tzinfo=UTC)
+            )
+        (schedule,) = client.get("/functions/nightly").get_json()["schedules"]
+        assert 0 < (datetime.fromisoformat(schedule["next_at"]) - datetime.now(UTC)).total_seconds() <= 25 * 3600
+        assert schedule["last_at"] is None
+
+    def test_the_catalog_is_there_while_the_database_is_not(self, client, services, folder):
+        add_function(folder, "nightly", self.MANIFEST)
+        services.store.error = StoreUnavailable()
+        (schedule,) = client.get("/functions/nightly").get_json()["schedules"]
+        assert (schedule["cron"], schedule["next_at"]) == ("0 3 * * *", None)
+
+    def test_an_invalid_one_says_what_is_wrong(self, client, folder):
+        add_function(folder, "nightly", "schedule: {cron: 0 25 * * *}")
+        answer = client.get("/functions/nightly").get_json()
+        assert (answer["state"], answer["schedules"]) == ("invalid", [])
+        assert "/schedule/0/cron: '0 25 * * *' is not a cron expression" in answer["problem"]

@@ -32,6 +32,7 @@ from function_runner.invocation import (
 )
 from function_runner.pool import PoolStatistics, PoolTotals
 from function_runner.retention import Amount, Run, Survey
+from function_runner.schedule import ScheduleState
 from function_runner.store import AliasMove, End, Repeated, Wanted
 
 NOW = datetime(2026, 1, 31, 12, 34, 56, 789000, tzinfo=UTC)
@@ -137,6 +138,11 @@ class Store:
     searches: list[dict[str, Any]] = field(default_factory=list)
     made: list[Mention] = field(default_factory=list)
     moves: list[AliasMove] = field(default_factory=list)
+    schedule_states: dict[tuple[str, str], ScheduleState] = field(default_factory=dict)  # of schedules
+
+    def schedules(self) -> dict[tuple[str, str], ScheduleState]:
+        self.check()
+        return self.schedule_states
 
     def check(self) -> None:
         if self.error is not None:

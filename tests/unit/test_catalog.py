@@ -203,3 +203,45 @@ def test_a_change_that_puts_the_time_back_is_noticed(catalog, folder):
     (path / "data.txt").write_text("two")
     os.utime(path / "data.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
     assert catalog.get("echo").source_hash != before
+
+
+SCHEDULED = "parameters: {properties: {n: {type: integer, default: 3}}, additionalProperties: false}\n"
+
+
+def test_schedules_have_the_parameters_that_a_caller_would_have(catalog, folder):
+    add(
+        folder,
+        "nightly",
+        **{
+            "function.yaml": SCHEDULED
+            + "schedule: [{cron: 0 3 * * *}, {name: two, cron: 0 4 * * *, parameters: {n: 7}}]"
+        },
+    )
+    one, two = catalog.get("nightly").schedules
+    assert (one.name, dict(one.parameters)) == ("default", {"n": 3})
+    assert (two.name, dict(two.parameters)) == ("two", {"n": 7})
+
+
+def test_one_schedule_needs_no_list(catalog, folder):
+    add(folder, "nightly", **{"function.yaml": "schedule: {cron: 0 3 * * *, timezone: Europe/Berlin}"})
+    (schedule,) = catalog.get("nightly").schedules
+    assert (schedule.cron, schedule.timezone) == ("0 3 * * *", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ("{cron: 0 25 * * *}", "/schedule/0/cron: '0 25 \\* \\* \\*' is not a cron expression"),
+        ("{cron: 0 3 * * *, timezone: Mars}", "/schedule/0/timezone: 'Mars' is not a time zone"),
+        ("[{cron: 0 3 * * *}, {cron: 0 4 * * *}]", "/schedule: two schedules are called 'default': give each a name"),
+        ("[{cron: 0 3 * * *, parameters: {n: x}}]", "/schedule/0/parameters/n: must be of type integer, not 'x'"),
+        ("[{cron: 0 3 * * *, parameters: {m: 1}}]", "/schedule/0/parameters/m: is not a parameter here"),
+        ("[{cron: 0 3 * * *, parameters: {n: 2026-01-01}}]", "/schedule/0/parameters: must be plain JSON"),
+        ("0 3 * * *", "/schedule: Input should be a valid list"),
+        ("[" + ", ".join(f"{{name: s{n}, cron: 0 3 * * *}}" for n in range(21)) + "]", "at most 20 schedules, not 21"),
+    ],
+)
+def test_a_schedule_that_cannot_be_kept_makes_the_function_invalid(catalog, folder, said, complaint):
+    add(folder, "nightly", **{"function.yaml": f"{SCHEDULED}schedule: {said}"})
+    with pytest.raises(FunctionInvalid, match=f"^Function 'nightly' function.yaml: .*{complaint}"):
+        catalog.get("nightly")

@@ -13,12 +13,15 @@ from function_runner.api.schemas import (
     FunctionLimits,
     FunctionList,
     FunctionPool,
+    ScheduleAnswer,
     State,
 )
 from function_runner.api.services import Services
 from function_runner.api.text import as_text
-from function_runner.errors import EngineUnavailable, FunctionInvalid
+from function_runner.errors import EngineUnavailable, FunctionInvalid, StoreUnavailable
 from function_runner.function import Function
+from function_runner.invocation import utc_now
+from function_runner.schedule import Schedule, ScheduleState
 
 
 def routes() -> list[Route]:
@@ -127,6 +130,7 @@ def _valid(services: Services, function: Function) -> FunctionAnswer:
         pool=_pool(services, function.name),
         parameters=dict(function.schema) if function.schema is not None else None,
         examples=[ExampleAnswer.model_validate(dict(example)) for example in function.examples],
+        schedules=_schedules(services, function),
     )
 
 
@@ -156,6 +160,36 @@ def _invalid(services: Services, name: str, problem: FunctionInvalid) -> Functio
         pool=_pool(services, name),
         parameters=None,
         examples=[],
+        schedules=[],
+    )
+
+
+def _schedules(services: Services, function: Function) -> list[ScheduleAnswer]:
+    if not function.schedules:
+        return []
+    try:
+        known = services.store.schedules()
+    except StoreUnavailable:
+        # The catalog and its forms are worth having while the database is away.
+        return [_schedule(schedule, None, is_known=False) for schedule in function.schedules]
+    return [_schedule(schedule, known.get((function.name, schedule.name))) for schedule in function.schedules]
+
+
+def _schedule(schedule: Schedule, progress: ScheduleState | None, *, is_known: bool = True) -> ScheduleAnswer:
+    # One that was edited a moment ago begins anew, now.
+    is_begun = progress is not None and progress.timing == schedule.timing
+    since = progress.handled_until if progress is not None and is_begun else utc_now()
+    return ScheduleAnswer(
+        name=schedule.name,
+        cron=schedule.cron,
+        timezone=schedule.timezone,
+        parameters=dict(schedule.parameters),
+        overlap=schedule.overlap,
+        next_at=schedule.next_after(since) if is_known else None,
+        last_at=progress.last_at if progress else None,
+        last_invocation_id=progress.last_invocation_id if progress else None,
+        skipped=progress.skipped if progress else 0,
+        last_skipped_at=progress.last_skipped_at if progress else None,
     )
 
 

@@ -326,7 +326,7 @@ class Record(InvocationAnswer):
     replay_of: str | None
     """Id of the invocation whose input this one has."""
     caller: str | None
-    """The address it was asked from."""
+    """The address it was asked from; `schedule:` and a name when a schedule of the function asked."""
     timeout_seconds: float
     error: RecordError | None
     exit_code: int | None
@@ -663,6 +663,26 @@ class ExampleAnswer(Answer):
     parameters: dict[str, Any]
 
 
+class ScheduleAnswer(Answer):
+    """When a function runs by itself, and how that stands."""
+
+    name: str
+    cron: str
+    timezone: str
+    parameters: dict[str, Any]
+    """Complete, as the handler gets them."""
+    overlap: Literal["forbid", "allow"]
+    """`forbid`: a time is left out while an earlier invocation of this schedule has not ended."""
+    next_at: Moment | None
+    """When it is due next. Null when it is never due again, or the database does not answer."""
+    last_at: Moment | None
+    """When its last invocation was due."""
+    last_invocation_id: str | None
+    skipped: int
+    """How many times were left out."""
+    last_skipped_at: Moment | None
+
+
 class FunctionAnswer(Answer):
     """A function as its folder stands right now."""
 
@@ -681,6 +701,8 @@ class FunctionAnswer(Answer):
     parameters: dict[str, Any] | None
     """JSON Schema (2020-12) of the parameters; null when the function takes anything."""
     examples: list[ExampleAnswer]
+    schedules: list[ScheduleAnswer]
+    """When it runs by itself."""
 
 
 class FunctionList(Answer):
