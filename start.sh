@@ -208,10 +208,14 @@ write_settings() {
     for line in ${FROM_ENVIRONMENT[@]+"${FROM_ENVIRONMENT[@]}"}; do remember "${line%%=*}" "${line#*=}"; done
   fi
   for name in PYTHON_IMAGE DOCKER_GID RUNNER_UID RUNNER_GID; do remember "$name" "${!name}"; done
+  remember CALLBACK_SECRET "${CALLBACK_SECRET:-$(random_secret)}"
   if [ "$DOCKER_SOCKET" != /var/run/docker.sock ]; then remember DOCKER_SOCKET "$DOCKER_SOCKET"; fi
   remember COMPOSE_PROJECT_NAME "$PROJECT"
   say "Settings: $ENV_FILE"
 }
+
+# What callbacks are signed with; in the form that libraries for webhooks expect.
+random_secret() { printf 'whsec_%s' "$(head -c 24 /dev/urandom | base64)"; }
 
 remember() {
   local value=$2

@@ -13,6 +13,7 @@ from flask import Flask
 
 from function_runner import api
 from function_runner.aliases import Aliases
+from function_runner.callbacks import Callbacks
 from function_runner.catalog import Catalog
 from function_runner.dispatcher import Dispatcher
 from function_runner.docker_engine import ContainerEngine, DockerEngine
@@ -49,6 +50,7 @@ class House:
     reaper: Reaper
     dispatcher: Dispatcher
     scheduler: Scheduler
+    callbacks: Callbacks
 
     def open(self) -> None:
         """Begin to work: set right what a crash left open, serve containers, run what waits."""
@@ -60,6 +62,7 @@ class House:
         self.dispatcher.start()
         self.services.retention.start()
         self.scheduler.start()
+        self.callbacks.start()
         log.info("function runner is up", extra={"action": "up"})
 
     def drain(self) -> None:
@@ -73,6 +76,7 @@ class House:
     def close(self) -> None:
         """Stop everything. Call `drain` first when somebody may still be served."""
         self.scheduler.stop()
+        self.callbacks.stop()
         self.dispatcher.stop()
         self.services.followers.close()
         self.services.retention.stop()
@@ -106,7 +110,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         count_error=metrics.docker_error,
     )
     # Early: containers that outlived the previous runner may already be calling, and wait until they are served.
-    host = settings.runtime_api_host or own_address()
+    host = own_address(settings.runtime_api_host)
     listener = listen(host, settings.runtime_api_port)
     runtime_address = (host, listener.getsockname()[1])
     logs = LogStore(settings.logs_dir, max_bytes=settings.log_max_bytes)
@@ -156,15 +160,20 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         Reaper(engine, store, logs, pool, invoker, runtime_address=runtime_address),
         Dispatcher(settings, catalog, store, invoker, metrics),
         Scheduler(catalog, store, invoker, metrics),
+        Callbacks(settings, store, metrics, api.render),
     )
     app.extensions[EXTENSION] = house
     house.open()
     return app
 
 
-def own_address() -> str:
-    """This container's own address on the functions' network, the only network it is on."""
-    return socket.gethostbyname(socket.gethostname())
+def own_address(name: str) -> str:
+    """The address of ours that goes by this name (default: the host's), for containers that know no names.
+
+    On several networks the host's name would be ambiguous. The runtime API must be on the functions' network only, so
+    compose gives us a name there that we have on no other.
+    """
+    return socket.gethostbyname(name or socket.gethostname())
 
 
 class JsonFormatter(logging.Formatter):

@@ -158,6 +158,12 @@ class ParametersInvalid(RunnerError):
     code, status, title = "parameters_invalid", 422, "Parameters invalid"
 
 
+class CallbackRefused(RunnerError):
+    """The callback_url cannot be used."""
+
+    code, status, title = "callback_refused", 422, "Callback refused"
+
+
 class IdempotencyKeyReused(RunnerError):
     """This Idempotency-Key belongs to another request."""
 

@@ -64,6 +64,25 @@ class LogState(StrEnum):
     EXPIRED = "expired"  # removed, because it was old or there was too much
 
 
+class CallbackState(StrEnum):
+    """How far the callback of an invocation has come."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Callback:
+    """Whom to tell how an invocation ended, and whether that was done."""
+
+    url: str
+    state: CallbackState = CallbackState.PENDING
+    attempts: int = 0
+    last_error: str | None = None
+    delivered_at: datetime | None = None
+
+
 @dataclass(frozen=True)
 class Timings:
     """Milliseconds spent in each phase, one after the other; None where the phase was not reached.
@@ -129,6 +148,7 @@ class Invocation:
     memory_limit_mb: int | None = None
     mlflow: Mapping[str, Any] | None = None  # run_id, experiment_id, model_name, model_version, model_alias, model_uri
     caller: str | None = None
+    callback: Callback | None = None
     # Facts about the container's process; may be learned after the terminal state.
     exit_code: int | None = None
     oom_killed: bool | None = None
@@ -155,12 +175,14 @@ class Request:
     idempotency_key: str | None = None  # the same key means the same invocation
     replay_of: str | None = None
     source_hash: str | None = None  # run the image made from this source, not today's
+    callback_url: str | None = None  # where to send the record when the invocation has ended
     occurrence: Occurrence | None = None  # of the schedule that asks; noted as handled together with the acceptance
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
         """What must be equal in two requests for them to be the same one."""
-        return {"parameters": self.parameters, "timeout": self.timeout}
+        asked = {"parameters": self.parameters, "timeout": self.timeout}
+        return asked if self.callback_url is None else {**asked, "callback_url": self.callback_url}
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any
 
+from function_runner.callback_rules import Targets
 from function_runner.catalog import Catalog
 from function_runner.diagnosis import FunctionFacts, attach
 from function_runner.errors import (
     AlreadyEnded,
     Busy,
+    CallbackRefused,
     Cancelled,
     Draining,
     HandlerError,
@@ -41,6 +43,7 @@ from function_runner.errors import (
 from function_runner.execution_environment import Ending, ExecutionEnvironment, Facts, Work
 from function_runner.function import Function
 from function_runner.invocation import (
+    Callback,
     Deadline,
     HandOver,
     IdempotencyKey,
@@ -130,6 +133,7 @@ class Invoker:
         self._models = models
         self._pool = pool
         self._metrics = metrics
+        self._callback_targets = Targets(settings.callback_allowed_hosts)
         self.has_work = threading.Event()  # an asynchronous invocation was accepted
         self._idle = threading.Condition()
         # Guarded by the condition:
@@ -166,8 +170,8 @@ class Invoker:
                 status, and the invocation goes on. None: the caller waits to the end, however it ends.
 
         Raises:
-            FunctionNotFound, FunctionInvalid, ParametersInvalid, Busy, Draining, DiskFull, StoreUnavailable: refused;
-                there is no record of it.
+            FunctionNotFound, FunctionInvalid, ParametersInvalid, CallbackRefused, Busy, Draining, DiskFull,
+                StoreUnavailable: refused; there is no record of it.
             Repeated, IdempotencyKeyReused: the request's key is taken; nothing was accepted.
             RunnerError: accepted and failed. ``members`` names ``invocation_id``, ``function`` and, where one was
                 reserved, ``container_name`` and ``log_file``.
@@ -336,9 +340,20 @@ class Invoker:
         self._store.require_room()
         function = self._catalog.get(request.function)
         parameters = function.validate(request.parameters)
+        if request.callback_url is not None:
+            self._check_callback(request.callback_url)
         if request.source_hash is not None and request.source_hash != function.source_hash:
             function = function.of_then(request.source_hash, None)
         return function, parameters
+
+    def _check_callback(self, url: str) -> None:
+        """What can be known of a callback now; where its host name leads is looked at when it is delivered."""
+        if not self._settings.callback_key:
+            raise CallbackRefused(
+                "There are no callbacks here: without CALLBACK_SECRET they could not be signed, and nobody could tell "
+                "them from forged ones."
+            )
+        self._callback_targets.parse(url)
 
     def _free_key(self, function: Function, request: Request) -> IdempotencyKey | None:
         """The request's key, which nobody has used yet."""
@@ -704,6 +719,7 @@ def _accepted(invocation_id: str, function: Function, parameters: dict[str, Any]
         timeout_seconds=request.timeout or function.timeout,
         caller=request.caller,
         replay_of=request.replay_of,
+        callback=Callback(request.callback_url) if request.callback_url is not None else None,
         source_hash=function.source_hash if function.is_of_then else None,
     )
 

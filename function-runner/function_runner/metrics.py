@@ -75,6 +75,12 @@ class Metrics:
             ("function", "result"),
             registry=registry,
         )
+        self._callbacks = Counter(
+            "smlops_callback_deliveries_total",
+            "Attempts to deliver a callback: delivered; retried, which is to be tried again; failed, for good.",
+            ("result",),
+            registry=registry,
+        )
         self._retired = Counter(
             "smlops_warm_pool_retired_total",
             "Environments that ended without having been used (again), by reason.",
@@ -122,6 +128,8 @@ class Metrics:
         # Shown as 0 from the start, so that a dashboard can tell "none" from "not measured".
         self._queue_depth.labels("sync")
         self._queue_depth.labels("async")
+        for result in ("delivered", "retried", "failed"):
+            self._callbacks.labels(result)
 
     def invocation_finished(self, function: str, type: str, status: str) -> None:  # noqa: A002 - the label's name
         """An invocation reached its terminal state. ``type`` is ``sync`` or ``async``."""
@@ -166,6 +174,10 @@ class Metrics:
     def scheduled(self, function: str, result: str) -> None:
         """A schedule of the function was due: ``submitted`` or ``skipped``."""
         self._scheduled.labels(function, result).inc()
+
+    def callback(self, result: str) -> None:
+        """An attempt to deliver a callback ended: ``delivered``, ``retried`` or ``failed``."""
+        self._callbacks.labels(result).inc()
 
     def oom_kill(self, function: str) -> None:
         """A container of the function ran out of memory."""

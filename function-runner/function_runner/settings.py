@@ -4,12 +4,14 @@ Values come from environment variables of the same name in capitals. Nonsense is
 at once, and never repaired silently.
 """
 
+import base64
+import binascii
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from function_runner.errors import SettingsError
 
@@ -25,6 +27,9 @@ MAX_CALLER_THREADS = 896
 # Who follows a log holds a thread, so there are as many more threads, and callers never wait for followers.
 MAX_FOLLOWERS = 128
 
+
+MIN_KEY_BYTES = 16
+SECRET_PREFIX = "whsec_"  # noqa: S105 - marks a secret that is written in base64
 
 # What the services and the machine itself need; the rest is for functions.
 HOUSE_MB = 1536
@@ -47,6 +52,16 @@ def _what_is_left() -> int:
 def _most_of_what_is_left() -> int:
     """So much that the shipped functions are kept ready with 4 GB too. Who runs gets the room of who only waits."""
     return _what_is_left() * 7 // 10
+
+
+def _key_of(secret: str) -> bytes:
+    """The key that a secret stands for: what follows ``whsec_``, from base64; any other text as it is."""
+    if not secret.startswith(SECRET_PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except binascii.Error as error:
+        raise ValueError("what follows whsec_ is not base64") from error
 
 
 class Settings(BaseModel):
@@ -113,11 +128,23 @@ class Settings(BaseModel):
     retain_images_days: Annotated[float, Field(ge=0, le=36500)] = 30.0
     min_free_disk_mb: Annotated[int, Field(ge=0)] = 256
 
+    # Callbacks: what they are signed with (empty: there are none), and what they may reach although it is not public
+    callback_secret: SecretStr = SecretStr("")
+    callback_allowed_hosts: tuple[str, ...] = ()
+
     # Shutting down: how long running invocations may go on after SIGTERM,
     # and are then killed. It must leave time to clean up before the container itself is killed (stop_grace_period).
     drain_seconds: Annotated[float, Field(ge=0, le=75)] = 60.0
 
-    @field_validator("allowed_hosts", mode="before")
+    @field_validator("callback_secret")
+    @classmethod
+    def _check_secret(cls, secret: SecretStr) -> SecretStr:
+        text = secret.get_secret_value()
+        if text and len(_key_of(text)) < MIN_KEY_BYTES:
+            raise ValueError(f"must have at least {MIN_KEY_BYTES} bytes; best are whsec_ and 24 random bytes in base64")
+        return secret
+
+    @field_validator("allowed_hosts", "callback_allowed_hosts", mode="before")
     @classmethod
     def _split_hosts(cls, value: object) -> object:
         if isinstance(value, str):
@@ -139,6 +166,11 @@ class Settings(BaseModel):
                 "each of them needs a thread of the function runner"
             )
         return self
+
+    @property
+    def callback_key(self) -> bytes:
+        """What callbacks are signed with; empty when there are none."""
+        return _key_of(self.callback_secret.get_secret_value())
 
     @property
     def sync_wait_limit(self) -> float:

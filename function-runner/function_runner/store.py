@@ -82,6 +82,8 @@ from function_runner.errors import (
     StoreUnavailable,
 )
 from function_runner.invocation import (
+    Callback,
+    CallbackState,
     Event,
     HandOver,
     IdempotencyKey,
@@ -137,6 +139,7 @@ MLFLOW_COLUMNS = {
     "model_alias": "model_alias",
     "model_uri": "model_uri",
 }
+CALLBACK_COLUMNS = ("state", "attempts", "last_error", "delivered_at")
 FACTS = ("exit_code", "oom_killed", "max_memory_mb", "log_state", "log_bytes", "log_sha256", "progress")
 
 
@@ -336,6 +339,20 @@ alias_moves = Table(
     sqlite_autoincrement=True,
 )
 
+# Whom to tell how an invocation ended. The URL is a part of what was asked, so it is in `invocations`.
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("invocation_id", String(36), ForeignKey("invocations.id", ondelete="CASCADE"), primary_key=True),
+    Column("state", String(16), nullable=False, server_default="pending"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_at", Utc),  # when it is tried (again), once the invocation has ended
+    Column("last_error", Text),
+    Column("delivered_at", Utc),
+    CheckConstraint(f"state IN ({_words(CallbackState)})", name="state"),
+    Index(None, "state", "next_at"),
+)
+
 # How far each schedule of each function has come.
 schedules = Table(
     "schedules",
@@ -348,6 +365,7 @@ schedules = Table(
     Column("last_invocation_id", String(36), ForeignKey("invocations.id", ondelete="SET NULL")),
     Column("skipped", Integer, nullable=False, server_default="0"),
     Column("last_skipped_at", Utc),
+    Index(None, "last_invocation_id"),
 )
 
 
@@ -554,6 +572,7 @@ class Store:
             "replay_of": invocation.replay_of,
             "source_hash": invocation.source_hash,
             "caller": invocation.caller,
+            "callback_url": invocation.callback.url if invocation.callback is not None else None,
             "created_at": invocation.created_at,
             "status": Status.QUEUED,
             "owner": owner,
@@ -566,6 +585,9 @@ class Store:
             sequence = self._prepared.insert(connection, ACCEPT, values)
             if key is not None:
                 _remember(connection, invocation, key)
+            if invocation.callback is not None:
+                to_do = {"invocation_id": invocation.id, "next_at": invocation.created_at}
+                connection.execute(insert(callbacks).values(to_do))
             if occurrence is not None:
                 _handle(connection, occurrence, last_at=occurrence.due, last_invocation_id=invocation.id)
             if handed_over is not None:
@@ -766,6 +788,53 @@ class Store:
         )
         with self._reading() as connection:
             return connection.execute(query.limit(1)).first() is not None
+
+    # --- callbacks ----------------------------------------------------------------------------------------------------
+
+    def due_callbacks(self, now: datetime, limit: int = 100) -> list[Invocation]:
+        """The invocations that have ended and whose callback is to be tried now, longest due first."""
+        query = (
+            _records()
+            .where(
+                callbacks.c.state == CallbackState.PENDING,
+                callbacks.c.next_at <= now,
+                invocations.c.status.in_(ENDS),
+            )
+            .order_by(callbacks.c.next_at)
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return [_invocation(row) for row in connection.execute(query).mappings()]
+
+    def claim_callback(self, invocation_id: str, attempt: int, *, until: datetime) -> bool:
+        """Begin this attempt: nobody else will, nor the next one before ``until``. False: somebody else has."""
+        change = (
+            update(callbacks)
+            .where(
+                callbacks.c.invocation_id == invocation_id,
+                callbacks.c.state == CallbackState.PENDING,
+                callbacks.c.attempts == attempt - 1,
+            )
+            .values(attempts=attempt, next_at=until)
+        )
+        return self._write(lambda connection: connection.execute(change).rowcount == 1)
+
+    def note_callback(
+        self,
+        invocation_id: str,
+        *,
+        state: CallbackState,
+        last_error: str | None = None,
+        next_at: datetime | None = None,
+        delivered_at: datetime | None = None,
+    ) -> None:
+        """What came of an attempt. A database that is locked or full is tried again for half a minute."""
+        change = (
+            update(callbacks)
+            .where(callbacks.c.invocation_id == invocation_id, callbacks.c.state == CallbackState.PENDING)
+            .values(state=state, last_error=last_error, next_at=next_at, delivered_at=delivered_at)
+        )
+        _persist(lambda: self._write(lambda connection: connection.execute(change)))
 
     # --- the way of an invocation -------------------------------------------------------------------------------------
 
@@ -1331,7 +1400,12 @@ def _size(file: Path) -> int:
 
 def _records() -> Select[Any]:
     facts = [invocation_facts.c[name] for name in FACTS]
-    return select(invocations, *facts).outerjoin(invocation_facts)
+    told = [callbacks.c[name].label(f"callback_{name}") for name in CALLBACK_COLUMNS]
+    return (
+        select(invocations, *facts, *told)
+        .outerjoin(invocation_facts, invocation_facts.c.invocation_id == invocations.c.id)
+        .outerjoin(callbacks, callbacks.c.invocation_id == invocations.c.id)
+    )
 
 
 @dataclass(frozen=True)
@@ -1543,6 +1617,7 @@ def _invocation(row: RowMapping) -> Invocation:
         "start": row["start"] and Start(row["start"]),
         "timings": Timings(**{entry.name: row[entry.name] for entry in fields(Timings)}),
         "mlflow": mlflow or None,
+        "callback": _callback(row) if row["callback_state"] is not None else None,
         # Before anything is noted of the log of a container, it is being written.
         "log_state": LogState(row["log_state"] or LogState.OPEN) if row["container_name"] else None,
         "progress": _progress(row["progress"], row["started_at"]),
@@ -1561,6 +1636,11 @@ def _progress(said: Mapping[str, Any] | None, started_at: datetime | None) -> Pr
 def _alias_move(row: RowMapping) -> AliasMove:
     values = {entry.name: row[entry.name] for entry in fields(AliasMove)}
     return AliasMove(**values | {"action": AliasAction(row["action"])})
+
+
+def _callback(row: RowMapping) -> Callback:
+    told = {name: row[f"callback_{name}"] for name in CALLBACK_COLUMNS}
+    return Callback(url=row["callback_url"], **{**told, "state": CallbackState(told["state"])})
 
 
 def _unclaimed() -> tuple[ColumnElement[bool], ...]:

@@ -109,6 +109,8 @@ def make_settings(folder: Path, functions: Path) -> Settings:
         logs_dir=folder / "logs",
         database_url="postgresql://me:swordfish@db/records?password=swordfish",
         http_proxy="http://me:swordfish@proxy:3128",
+        callback_secret="swordfish and more",
+        callback_allowed_hosts=("swordfish.example",),
         mlflow_tracking_uri="http://me:swordfish@mlflow:5000/mlflow",
         allowed_hosts=("localhost", "[::1]", "house.example"),
         max_timeout=900,

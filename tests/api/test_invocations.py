@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from function_runner import api
 from function_runner.errors import FieldError, NotFound, StoreUnavailable
-from function_runner.invocation import LogState, Mode, Progress, Start, Status
+from function_runner.invocation import Callback, CallbackState, LogState, Mode, Progress, Start, Status
 from function_runner.store import Wanted
 from support.api import NOW, finished
 
@@ -68,6 +69,7 @@ class TestRecord:
             "next_attempt_at": None,
             "cancel_requested_at": None,
             "replay_of": None,
+            "callback": None,
             "caller": None,
             "timeout_seconds": 60.0,
             "error": None,
@@ -187,6 +189,21 @@ class TestList:
         answer = client.get("/invocations").get_json()
         assert [record["invocation_id"] for record in answer["invocations"]] == ids[::-1]
         assert answer["next"] is None
+
+    def test_what_became_of_the_callback_is_shown(self, client, services):
+        told = Callback("https://hooks.example.com/", CallbackState.FAILED, 8, "the receiver answered 404")
+        record = add(services, callback=told)
+        assert client.get(f"/invocations/{record.id}").get_json()["callback"] == {
+            "url": "https://hooks.example.com/",
+            "state": "failed",
+            "attempts": 8,
+            "last_error": "the receiver answered 404",
+            "delivered_at": None,
+        }
+
+    def test_what_a_callback_is_sent_is_what_is_shown(self, client, services):
+        record = add(services)
+        assert api.render(record, services.store.events(record.id)) == client.get(f"/invocations/{record.id}").data
 
     def test_a_listed_record_is_the_whole_record_but_for_its_states(self, client, record):
         [listed] = client.get("/invocations").get_json()["invocations"]

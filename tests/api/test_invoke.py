@@ -5,7 +5,7 @@ import io
 import pytest
 
 from function_runner import errors
-from function_runner.errors import FieldError
+from function_runner.errors import CallbackRefused, FieldError
 from function_runner.invocation import Status
 from support.api import finished
 
@@ -490,3 +490,30 @@ def test_without_room_on_the_disk_it_is_refused(client, services, problem):
     assert problem(response, 507, "disk_full")["retry_after"] == 60
     assert response.headers["Retry-After"] == "60"
     assert services.store.records == {}
+
+
+def test_the_callback_is_asked_for_and_shown(client, services):
+    response = client.post(
+        "/invoke",
+        json={"function": "echo", "parameters": {"word": "hello"}, "callback_url": "https://hooks.example.com/a?b=c"},
+        headers={"Prefer": "respond-async"},
+    )
+    assert response.get_json()["callback"]["url"] == "https://hooks.example.com/a?b=c"
+    assert response.get_json()["callback"]["state"] == "pending"
+    assert services.invoker.requests[-1].callback_url == "https://hooks.example.com/a?b=c"
+
+
+def test_a_callback_that_is_refused_is_told(client, services, problem):
+    reason = FieldError("/callback_url", "must begin with http:// or https://")
+    services.invoker.error = CallbackRefused(errors=[reason])
+    response = client.post(
+        "/invoke", json={"function": "echo", "parameters": {"word": "hello"}, "callback_url": "ftp://example.com"}
+    )
+    document = problem(response, 422, "callback_refused")
+    assert document["errors"] == [{"pointer": "/callback_url", "detail": "must begin with http:// or https://"}]
+
+
+@pytest.mark.parametrize("url", ["", "https://example.com/" + "x" * 2000, 7, [], {}])
+def test_a_callback_of_another_shape_is_refused(client, problem, url):
+    response = client.post("/invoke", json={"function": "echo", "parameters": {"word": "x"}, "callback_url": url})
+    problem(response, 400, "invalid_request")

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -19,6 +20,7 @@ from function_runner.api.schemas import (
     Record,
     TimingsAnswer,
 )
+from function_runner.callback_rules import signature
 from function_runner.catalog import Catalog
 from function_runner.docker_spec import container_spec
 from function_runner.function import LONG_TIMEOUT, WARM_GROWTH, WARM_LIMIT, Function, Manifest
@@ -221,6 +223,23 @@ def test_every_error_of_nginx_is_documented():
     assert not {code for code in codes if f"`{code}`" not in text(API)}
 
 
+def test_the_check_of_a_callback_that_is_shown_works():
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", text(API), re.DOTALL) if "is_genuine" in block]
+    shown: dict = {}
+    exec(block, shown)
+    settings = Settings(callback_secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    secret, now = settings.callback_secret.get_secret_value(), int(time.time())
+
+    def is_genuine(body, timestamp=now):
+        sent = signature(settings.callback_key, "5", timestamp, b'{"a": 1}')
+        headers = {"webhook-id": "5", "webhook-timestamp": str(timestamp), "webhook-signature": sent}
+        return shown["is_genuine"](secret, headers, body)
+
+    assert is_genuine(b'{"a": 1}')
+    assert not is_genuine(b'{"a": 2}')
+    assert not is_genuine(b'{"a": 1}', timestamp=now - 3600)
+
+
 # --- settings, limits, timeouts ---------------------------------------------------------------------------------------
 
 IN_WORDS = {
@@ -229,6 +248,8 @@ IN_WORDS = {
     "POOL_MEMORY",
     "RUNTIME_API_HOST",
     "BUILD_NETWORK",
+    "CALLBACK_ALLOWED_HOSTS",
+    "CALLBACK_SECRET",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",

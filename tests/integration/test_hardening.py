@@ -150,7 +150,7 @@ def test_where_each_service_stands(stack):
     def networks(service):
         return set(stack.container(service)["NetworkSettings"]["Networks"])
 
-    assert networks("runner") == {f"{stack.name}-functions"}
+    assert networks("runner") == {f"{stack.name}-functions", f"{stack.name}-outgoing"}
     assert f"{stack.name}-functions" in networks("mlflow")
     assert len(networks("mlflow")) == 2
     assert len(networks("nginx")) == 2

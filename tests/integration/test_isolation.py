@@ -44,11 +44,11 @@ def test_only_the_runtime_api_and_mlflow_are_open(stack):
     ports = (22, 80, 443, 2375, 2376, 5000, 5001, 8000, 8080, 9000, 9001, 9090)
     allowed = {f"{runner}:9001", f"{mlflow}:5000"}
     targets = {f"{host}:{port}" for host in (runner, mlflow) for port in ports}
-    # NGINX and MLflow by their other addresses, and every gateway this engine has, which is the host itself
-    for service in ("nginx", "mlflow"):
+    # The services by their other addresses, and every gateway this engine has, which is the host itself
+    for service in ("nginx", "mlflow", "runner"):
         for name, network in stack.container(service)["NetworkSettings"]["Networks"].items():
             if name != functions:
-                targets |= {f"{network['IPAddress']}:{port}" for port in (80, 5000, 8080)}
+                targets |= {f"{network['IPAddress']}:{port}" for port in (80, 5000, 8080, 9001)}
     for network in inspect(*docker("network", "ls", "-q").split(), kind="network"):
         for entry in network["IPAM"]["Config"] or ():
             gateway = entry.get("Gateway") or entry["Subnet"].split("/")[0].rsplit(".", 1)[0] + ".1"

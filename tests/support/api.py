@@ -19,6 +19,7 @@ from function_runner.docker_engine import ContainerInfo, EngineInfo, Image
 from function_runner.errors import AlreadyEnded, DiskFull, HandlerError, InvalidRequest, ModelNotFound
 from function_runner.images import ImageState
 from function_runner.invocation import (
+    Callback,
     Event,
     Invocation,
     Mention,
@@ -118,7 +119,12 @@ class Invoker:
         if request.idempotency_key in self.keys:
             raise Repeated(self.keys[request.idempotency_key])
         record = finished(
-            function=request.function, parameters=complete, result=self.result, mode=mode, replay_of=request.replay_of
+            function=request.function,
+            parameters=complete,
+            result=self.result,
+            mode=mode,
+            replay_of=request.replay_of,
+            callback=Callback(request.callback_url) if request.callback_url is not None else None,
         )
         if not is_done:
             record = replace(record, status=Status.QUEUED, result=None, container_name=None, finished_at=None)

@@ -20,6 +20,7 @@ from support.paths import ROOT
 from support.waiting import wait_until
 
 SHIPPED = ("train", "predict")
+RECEIVER = "callback-receiver"  # the one host beside the public ones that callbacks may go to
 LIMITS = {"MAX_CONCURRENCY": "4", "QUEUE_LIMIT": "24", "INIT_TIMEOUT": "30"}  # small enough to be reached by a test
 
 
@@ -39,6 +40,7 @@ class Stack(Client):
             "FUNCTIONS_PATH": str(self.functions_path),
             "LOGS_PATH": str(self.logs_path),
             "ENV_FILE": str(directory / "env"),
+            "CALLBACK_ALLOWED_HOSTS": RECEIVER,
             **LIMITS,
         }
         super().__init__(f"http://localhost:{self.port}")

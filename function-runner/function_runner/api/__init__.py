@@ -1,5 +1,7 @@
 """The HTTP face of the function runner: thin routes over the services, and one shape for every error."""
 
+from collections.abc import Sequence
+
 from flask import Flask, Response, request
 
 from function_runner.api import (
@@ -18,9 +20,12 @@ from function_runner.api import (
 from function_runner.api.docs import Docs
 from function_runner.api.guard import Guard
 from function_runner.api.route import Route, serve
+from function_runner.api.schemas import Record, WholeRecord
 from function_runner.api.services import Services
+from function_runner.api.writing import as_json
+from function_runner.invocation import Event, Invocation
 
-__all__ = ["Services", "register"]
+__all__ = ["Services", "register", "render"]
 
 
 def register(app: Flask, services: Services) -> None:
@@ -55,6 +60,11 @@ def all_routes(services: Services) -> list[Route]:
         *operations.routes(services),
     ]
     return [*routes, *Docs(routes).routes]
+
+
+def render(invocation: Invocation, events: Sequence[Event]) -> bytes:
+    """The record of an invocation that has ended, as ``GET /invocations/{invocation_id}`` shows it."""
+    return as_json(WholeRecord.with_events(Record.of(invocation), events))
 
 
 def _finish(response: Response) -> Response:

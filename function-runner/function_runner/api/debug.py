@@ -77,7 +77,15 @@ SHOWN_SETTINGS = (
     "drain_seconds",
     *RETENTION_SETTINGS,
 )
-HIDDEN_SETTINGS = ("database_url", "http_proxy", "https_proxy", "no_proxy")  # may hold passwords, or names of hosts
+# May hold secrets, or names of hosts.
+HIDDEN_SETTINGS = (
+    "database_url",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "callback_secret",
+    "callback_allowed_hosts",
+)
 
 _USER_AND_PASSWORD = re.compile(r"(?<=://)[^/]*@")
 

@@ -40,6 +40,7 @@ def routes(settings: Settings) -> list[Route]:
                 errors.FunctionInvalid,
                 errors.ParametersInvalid,
                 errors.IdempotencyKeyReused,
+                errors.CallbackRefused,
                 errors.Busy,
                 errors.Draining,
                 errors.QueueTimeout,
@@ -77,6 +78,7 @@ def invoke(services: Services, *, body: InvokeRequest) -> Response:
         timeout=body.timeout,
         caller=caller(),
         idempotency_key=idempotency_key(request),
+        callback_url=body.callback_url,
     )
     return outcome.answer_for(services.invoker, wanted, preferred)
 

@@ -23,7 +23,7 @@ from pydantic import (
 
 from function_runner.diagnosis import Kind
 from function_runner.function import NAME_PATTERN
-from function_runner.invocation import Event, Invocation, LogState, Mode, Start, Status
+from function_runner.invocation import CallbackState, Event, Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
 from function_runner.store import AliasAction
 
@@ -199,6 +199,8 @@ class InvokeRequest(Body):
     """What the handler gets; must fit the function's schema, whose defaults are filled in."""
     timeout: Annotated[float | None, Field(gt=0)] = None
     """Seconds the handler may run; default: the function's own limit."""
+    callback_url: Annotated[str | None, Field(min_length=1, max_length=2000)] = None
+    """Where to send the record, signed, when the invocation has ended: http or https."""
 
 
 def invoke_request(max_timeout: float) -> type[InvokeRequest]:
@@ -302,6 +304,18 @@ class ProgressAnswer(Answer):
     """When it said so."""
 
 
+class CallbackAnswer(Answer):
+    """Whom to tell how the invocation ended, and how far that has come."""
+
+    url: str
+    state: CallbackState
+    """`pending` until it is `delivered`, or `failed` for good."""
+    attempts: int
+    last_error: str | None
+    """Why the last attempt failed."""
+    delivered_at: Moment | None
+
+
 class Record(InvocationAnswer):
     """Everything that is known of an invocation."""
 
@@ -344,6 +358,8 @@ class Record(InvocationAnswer):
     mlflow: MlflowReference | None
     progress: ProgressAnswer | None
     """Null when the function says nothing of it."""
+    callback: CallbackAnswer | None
+    """Null when nobody asked for one."""
     queue_position: int | None
     """From 1, while it waits."""
 
@@ -380,6 +396,7 @@ class Record(InvocationAnswer):
             log_sha256=invocation.log_sha256,
             mlflow=MlflowReference.model_validate(mlflow) if mlflow else None,
             progress=ProgressAnswer.model_validate(invocation.progress) if invocation.progress else None,
+            callback=CallbackAnswer.model_validate(invocation.callback) if invocation.callback else None,
             queue_position=queue_position,
         )
 
