@@ -730,7 +730,10 @@ def test_a_part_that_had_not_begun_begins(logs, tmp_path):
     logs.recover(NAME, b"", start_line("1", "5"), "REPORT RequestId: 1\tStatus: lost")
     logs.recover(NAME, b"", start_line("2", "5"), "REPORT RequestId: 2\tStatus: lost")
     assert logs.read(NAME).count(b"START RequestId: 1") == 1
-    assert logs.read_part(NAME, "2") == b"START RequestId: 2 Version: 5\nREPORT RequestId: 2\tStatus: lost\n"
+    assert (
+        logs.read_part(NAME, "2", is_reused=True)
+        == b"START RequestId: 2 Version: 5\nREPORT RequestId: 2\tStatus: lost\n"
+    )
 
 
 @pytest.mark.parametrize(
