@@ -22,6 +22,11 @@ class Evaluation:
     confusion: list[list[int]]  # one row for each true class, one column for each predicted class
     importances: dict[str, float]  # by feature, most important first
 
+    @property
+    def confusion_table(self) -> dict[str, Any]:
+        """The confusion matrix with what one needs to read it."""
+        return {"labels": self.labels, "rows": "true", "columns": "predicted", "matrix": self.confusion}
+
 
 def evaluate(forest: RandomForestClassifier, split: Split) -> Evaluation:
     """Measure the forest on the test rows."""

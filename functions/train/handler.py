@@ -58,6 +58,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             "run_id": run.info.run_id,
             "experiment_id": run.info.experiment_id,
             "parameters": chosen.as_used(),
+            "confusion_matrix": evaluation.confusion_table,
+            "feature_importances": evaluation.importances,
         }
         if found:
             result |= {

@@ -207,13 +207,7 @@ class _SklearnWithTwin:
 def _log_files(split: Split, evaluation: Evaluation) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        confusion = {
-            "labels": evaluation.labels,
-            "rows": "true",
-            "columns": "predicted",
-            "matrix": evaluation.confusion,
-        }
-        _write_json(folder / "confusion_matrix.json", confusion)
+        _write_json(folder / "confusion_matrix.json", evaluation.confusion_table)
         _write_json(folder / "feature_importances.json", evaluation.importances)
         _write_json(folder / "classification_report.json", evaluation.report)
         _write_json(folder / "training_ranges.json", split.ranges)

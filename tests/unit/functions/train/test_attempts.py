@@ -90,6 +90,17 @@ def test_an_attempt_that_is_repeated_has_the_same_result(done):
     assert first["model_version"] == "1"
 
 
+def test_the_result_has_what_shows_where_the_model_errs(done):
+    result = done["results"][0]
+    table = result["confusion_matrix"]
+    rows = sum(map(sum, table["matrix"]))
+    assert table["labels"] == ["setosa", "versicolor", "virginica"]
+    assert [len(row) for row in table["matrix"]] == [3, 3, 3]
+    assert sum(row[index] for index, row in enumerate(table["matrix"])) / rows == pytest.approx(result["accuracy"])
+    assert list(result["feature_importances"].values()) == sorted(result["feature_importances"].values(), reverse=True)
+    assert sum(result["feature_importances"].values()) == pytest.approx(1)
+
+
 def test_one_that_died_after_it_had_registered_is_not_trained_again(done):
     first, _, after, _ = done["results"]
     run = done["runs"][1]
