@@ -92,6 +92,20 @@ export const api = {
     return get(`/invocations/${encodeURIComponent(id)}`, signal);
   },
 
+  /** Ends it wherever it stands; the answer is its record. Refused when it has ended in another way. */
+  cancel(id) {
+    return change("POST", `/invocations/${encodeURIComponent(id)}/cancel`);
+  },
+
+  /**
+   * Runs it again with the same parameters, `against` the image and model of then ("same") or those of "today": {original, replay,
+   * same_result}. After `seconds` without an end the replay goes on, and what came is its record as it is.
+   */
+  async replay(id, against, seconds) {
+    const path = `/invocations/${encodeURIComponent(id)}/replay`;
+    return answer(await send(path, { method: "POST", headers: { "Content-Type": "application/json", Prefer: `wait=${seconds}` }, body: JSON.stringify({ against }) }));
+  },
+
   async models(signal) {
     return (await get(`/models?limit=${MOST_MODELS}`, signal)).models;
   },

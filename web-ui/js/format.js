@@ -139,21 +139,6 @@ export function prettyJson(value) {
   return JSON.stringify(value, null, 2) ?? "";
 }
 
-/** Log text without terminal control sequences and with each carriage return as a line end. */
-export function logText(text) {
-  return text.replace(/\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g, "").replace(/\r\n?/g, "\n");
-}
-
-/** The end of a text, at most so many lines. */
-export function lastLines(text, most) {
-  let at = text.endsWith("\n") ? text.length - 1 : text.length;
-  for (let left = most; left > 0; left -= 1) {
-    at = text.lastIndexOf("\n", at - 1);
-    if (at < 0) return text;
-  }
-  return text.slice(at + 1);
-}
-
 /** "3 of 8", or "3" when the total is not known. */
 export function progressWords({ done, total }) {
   return total === null ? number(done) : `${number(done)} of ${number(total)}`;

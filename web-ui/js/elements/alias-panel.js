@@ -3,7 +3,7 @@ import { AppElement, define } from "../element.js";
 import { relativeTime, time } from "../format.js";
 import { poll } from "../poll.js";
 import { html, nothing, repeat } from "../vendor.js";
-import "./problem-alert.js";
+import "./question-dialog.js";
 
 const ACTIONS = { set: "moved", move: "moved", delete: "deleted", rollback: "rolled back", outside: "moved in MLflow" };
 
@@ -29,35 +29,36 @@ class AliasPanel extends AppElement {
   async #read(signal) {
     try {
       this.#aliases = await api.aliases(this.model, signal);
+      this.#problem = null;
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (signal.aborted) return;
+      this.#problem = error;
+      throw error;
     } finally {
       if (!signal.aborted) this.update();
     }
   }
 
-  #ask(question) {
-    this.#question = question;
-    this.#problem = null;
+  #ask({ act, ...question }) {
+    this.#question = { ...question, act: () => this.#do(act) };
     this.update();
-    requestAnimationFrame(() => this.querySelector("dialog")?.showModal());
   }
 
-  #close() {
-    this.querySelector("dialog")?.close();
+  #answered() {
     this.#question = null;
     this.update();
   }
 
+  /** When somebody else was faster, what the alias means now is read anew before the refusal is shown. */
   async #do(act) {
     try {
       this.#aliases = await act();
-      this.#close();
-      this.tell("alias:moved");
     } catch (error) {
-      this.#problem = error;
-      this.update();
+      if (error.status === 409) this.#look();
+      throw error;
     }
+    this.update();
+    this.tell("alias:moved");
   }
 
   #set(event) {
@@ -100,7 +101,8 @@ class AliasPanel extends AppElement {
     const aliases = this.#aliases;
     return html`<section class="panel" aria-label="Aliases">
       <h2>Aliases</h2>
-      ${aliases === null ? html`<span class="placeholder-line"></span>` : html`
+      ${aliases === null ? this.#instead() : html`
+        ${this.#problem ? html`<p class="note" data-tone="waiting">Not up to date: ${this.#problem.message}</p>` : nothing}
         ${Object.keys(aliases.aliases).length === 0 ? html`<p class="quiet">There is none yet. With one, such as <code>champion</code>, calls name what is in use and not a number.</p>` : html`
           <dl class="rows">${Object.entries(aliases.aliases).map(([alias, version]) => html`<div><dt>@${alias}</dt><dd class="alias-line"><span>version ${version}</span>
             ${aliases.history.some((one) => one.alias === alias) ? html`<button type="button" class="quiet-button" @click=${() => this.#rollBack(alias)}>Roll back</button>` : nothing}
@@ -112,13 +114,13 @@ class AliasPanel extends AppElement {
           <button class="btn btn-primary">Set alias</button>
         </form>
         ${this.#history(aliases.history)}`}
-      ${this.#question ? html`<dialog class="question" aria-labelledby="question-title" @close=${() => this.#question && this.#close()}>
-        <h2 id="question-title">${this.#question.title}</h2>
-        <p>${this.#question.detail}</p>
-        ${this.#problem ? html`<problem-alert .problem=${this.#problem}></problem-alert>` : nothing}
-        <div class="buttons"><button type="button" class="btn btn-quiet" @click=${() => this.#close()}>Cancel</button><button type="button" class="btn btn-primary" @click=${() => this.#do(this.#question.act)}>${this.#question.word}</button></div>
-      </dialog>` : nothing}
+      <question-dialog .question=${this.#question} @question:closed=${() => this.#answered()}></question-dialog>
     </section>`;
+  }
+
+  #instead() {
+    if (this.#problem) return html`<p class="note" data-tone="waiting">The aliases cannot be loaded right now: ${this.#problem.message} This page tries again by itself.</p>`;
+    return html`<span class="placeholder-line"></span>`;
   }
 
   #history(history) {

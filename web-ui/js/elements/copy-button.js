@@ -1,7 +1,7 @@
 import { AppElement, define } from "../element.js";
 import { html } from "../vendor.js";
 
-/** Copies `text`. `name` says what it is, for those who do not see where the button stands. */
+/** Copies `text`, which may be a function that makes it. `name` says what it is, for those who do not see where the button stands. */
 class CopyButton extends AppElement {
   static inputs = ["text", "name"];
   #word = "Copy";
@@ -13,7 +13,7 @@ class CopyButton extends AppElement {
 
   async #copy() {
     try {
-      await navigator.clipboard.writeText(this.text);
+      await navigator.clipboard.writeText(typeof this.text === "function" ? this.text() : this.text);
       this.#word = "Copied";
     } catch {
       // Without https or permission a browser refuses; the text itself can still be selected.

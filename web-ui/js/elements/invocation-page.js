@@ -1,15 +1,21 @@
 import { address, api, Problem } from "../api.js";
+import { curlFor } from "../curl.js";
 import { AppElement, define } from "../element.js";
-import { isFinal, time } from "../format.js";
+import { isFinal, shortId, time } from "../format.js";
 import { icons } from "../icons.js";
 import { poll } from "../poll.js";
 import { html, nothing } from "../vendor.js";
 import "./busy-clock.js";
+import "./copy-button.js";
 import "./invocation-facts.js";
+import "./invocation-origin.js";
+import "./invocation-states.js";
 import "./log-pane.js";
 import "./problem-alert.js";
 import "./progress-bar.js";
+import "./question-dialog.js";
 import "./raw-json.js";
+import "./replay-panel.js";
 import "./result-view.js";
 import "./status-badge.js";
 
@@ -25,6 +31,7 @@ class InvocationPage extends AppElement {
   #problem = null;
   #look = null;
   #since = null;
+  #question = null;
 
   connected(signal) {
     this.#look = poll((attempt) => this.#read(attempt), () => (this.#isSettled() ? STOPPED : UNSETTLED_PACE), signal);
@@ -36,6 +43,7 @@ class InvocationPage extends AppElement {
     this.#record = null;
     this.#problem = null;
     this.#since = null;
+    this.#question = null;
     this.#look?.();
   }
 
@@ -46,6 +54,7 @@ class InvocationPage extends AppElement {
     } catch (error) {
       if (signal.aborted) return;
       this.#problem = error;
+      if (error.isConnectionTrouble) this.tell("runner:unreachable");
       if (error.status !== 404) throw error;
     } finally {
       if (!signal.aborted) this.update();
@@ -56,15 +65,44 @@ class InvocationPage extends AppElement {
     return this.#problem?.status === 404 || isFinal(this.#record?.status);
   }
 
+  #askToCancel({ invocation_id: id, function: name, status }) {
+    this.#question = {
+      title: "Cancel this invocation?",
+      detail: status === "queued" ? `It waits, and will not be started. Whoever waits for the result of ${name} is told.` : `Its container is stopped, and what ${name} has done so far stays as it is. Whoever waits for its result is told.`,
+      word: "Cancel it",
+      keep: "Let it run",
+      act: async () => {
+        try {
+          this.#record = await api.cancel(id);
+        } finally {
+          this.#look();
+        }
+        this.tell("invocation:finished");
+      },
+    };
+    this.update();
+  }
+
   template() {
     const record = this.#record;
     return html`
       <header class="page-header">
         <h1 tabindex="-1">${record ? `${record.function} invocation` : "Invocation"}</h1>
         ${record ? html`<status-badge .status=${record.status}></status-badge>` : nothing}
-        <p>${record ? html`<time datetime=${record.created_at}>${time(record.created_at)}</time> · <a href=${address.function(record.function)}>Back to ${record.function}</a>` : html`<span class="mono wrap">${this.invocationId}</span>`}</p>
+        ${record && !isFinal(record.status) ? html`<button type="button" class="btn btn-quiet head-button" @click=${() => this.#askToCancel(record)}>Cancel</button>` : nothing}
+        <p>${record ? this.#introduction(record) : html`<span class="mono wrap">${this.invocationId}</span>`}</p>
       </header>
-      ${record ? this.#details(record) : this.#instead()}`;
+      ${record ? this.#details(record) : this.#instead()}
+      <question-dialog .question=${this.#question} @question:closed=${() => this.#answered()}></question-dialog>`;
+  }
+
+  #answered() {
+    this.#question = null;
+    this.update();
+  }
+
+  #introduction(record) {
+    return html`<time datetime=${record.created_at}>${time(record.created_at)}</time>${record.replay_of ? html` · a replay of <a class="mono" href=${address.invocation(record.replay_of)}>${shortId(record.replay_of)}</a>` : nothing} · <a href=${address.function(record.function)}>Back to ${record.function}</a>${this.#problem ? html` · <span class="note" data-tone="waiting">not up to date</span>` : nothing}`;
   }
 
   #instead() {
@@ -74,26 +112,38 @@ class InvocationPage extends AppElement {
   }
 
   #details(record) {
+    const curl = curlFor(record.function, record.parameters, { isAsync: record.mode === "async" });
     return html`
       <div class="work even">
         <section class="panel" aria-label="Result">
           <h2>${isFinal(record.status) && record.status !== "succeeded" ? "Problem" : "Result"}</h2>
           ${this.#outcome(record)}
         </section>
-        <section class="panel" aria-label="Facts">
-          <h2>Facts</h2>
-          <invocation-facts .invocation=${record} .isPage=${true}></invocation-facts>
-          <h3>Parameters</h3>
+        <section class="panel" aria-label="Input">
+          <h2>Parameters</h2>
           <pre class="parameters" tabindex="0" role="region" aria-label="Parameters" .textContent=${JSON.stringify(record.parameters ?? {}, null, 2)}></pre>
+          <details class="fold"><summary>The same call with curl</summary><div class="code-block"><copy-button .text=${curl} .name=${"curl command"}></copy-button><pre tabindex="0" role="region" aria-label="curl command" .textContent=${curl}></pre></div></details>
+        </section>
+      </div>
+      <div class="work even">
+        <section class="panel" aria-label="Facts">
+          <h2>Where the time went</h2>
+          <invocation-facts .invocation=${record} .isPage=${true}></invocation-facts>
+          <invocation-states .events=${record.events} .since=${record.created_at}></invocation-states>
+        </section>
+        <section class="panel" aria-label="Origin">
+          <h2>What it ran with</h2>
+          <invocation-origin .invocation=${record}></invocation-origin>
           <raw-json .value=${record} .heading=${"Whole record as JSON"}></raw-json>
         </section>
       </div>
       <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status} .container=${record.container_name}
-        @invocation:moved=${() => this.#look()} @invocation:progress=${(event) => this.#progressed(event.detail)}></log-pane>`;
+        @invocation:moved=${() => this.#look()} @invocation:progress=${(event) => this.#progressed(event.detail)}></log-pane>
+      ${isFinal(record.status) ? html`<replay-panel .invocation=${record}></replay-panel>` : nothing}`;
   }
 
   #progressed(progress) {
-    this.#record = { ...this.#record, progress };
+    if (this.#record) this.#record = { ...this.#record, progress };
     this.update();
   }
 

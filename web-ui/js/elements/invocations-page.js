@@ -11,7 +11,12 @@ const STEP = 50;
 const STATUSES = ["queued", "starting", "running", "succeeded", "failed", "timed_out", "cancelled", "lost"];
 const SPANS = { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days" };
 const HOURS = { "1h": 1, "24h": 24, "7d": 168 };
+const STARTS = ["cold", "warm", "reused"];
 const TYPING_MS = 250;
+const FULL = 200;
+const MOST_COMPARED = 10;
+// Filters that come with links from other pages. They have no field of their own; each is shown as a word that can be taken away.
+const FROM_LINKS = { model_name: "model", model_version: "version", run_id: "run" };
 
 /** The history: every invocation on record, newest first, narrowed by filters that stand in the address. */
 class InvocationsPage extends AppElement {
@@ -24,6 +29,7 @@ class InvocationsPage extends AppElement {
   #look = null;
   #typing = null;
   #isLoadingOlder = false;
+  #chosen = new Set();
 
   connected(signal) {
     this.#look = poll((attempt) => this.#read(attempt), () => this.#pace(), signal);
@@ -42,7 +48,7 @@ class InvocationsPage extends AppElement {
   #filters() {
     const span = this.query.get("span");
     const since = HOURS[span] ? new Date(Date.now() - HOURS[span] * 3_600_000).toISOString() : undefined;
-    return { function: this.query.get("function"), status: this.query.get("status"), q: this.query.get("q"), since };
+    return { ...Object.fromEntries(this.query), span: undefined, since };
   }
 
   async #read(signal) {
@@ -72,7 +78,7 @@ class InvocationsPage extends AppElement {
     this.#isLoadingOlder = true;
     this.update();
     try {
-      const { invocations, next } = await api.history({ ...this.#filters(), limit: STEP, before: this.#next });
+      const { invocations, next } = await api.history({ ...this.#filters(), limit: FULL, before: this.#next });
       const known = new Set([...this.#newest, ...this.#older].map((one) => one.invocation_id));
       this.#older = [...this.#older, ...invocations.filter((one) => !known.has(one.invocation_id))];
       this.#next = next;
@@ -102,6 +108,8 @@ class InvocationsPage extends AppElement {
     const query = new URLSearchParams(this.query);
     if (value) query.set(name, value);
     else query.delete(name);
+    // A version is one of a model.
+    if (!query.has("model_name")) query.delete("model_version");
     refine(Object.fromEntries(query));
     this.query = query;
   }
@@ -129,7 +137,13 @@ class InvocationsPage extends AppElement {
         <label><span>Status</span>
           <select class="form-select" @change=${(event) => this.#filter("status", event.target.value)}>
             <option value="">Any status</option>
-            ${STATUSES.map((one) => html`<option value=${one} ?selected=${one === this.query.get("status")}>${status(one).word}</option>`)}
+            ${this.#choices(STATUSES, this.query.get("status"), (one) => one.split(",").map((part) => status(part).word).join(", "))}
+          </select>
+        </label>
+        <label><span>Start</span>
+          <select class="form-select" @change=${(event) => this.#filter("start", event.target.value)}>
+            <option value="">Any start</option>
+            ${this.#choices(STARTS, this.query.get("start"), startKind)}
           </select>
         </label>
         <label><span>Time</span>
@@ -141,16 +155,36 @@ class InvocationsPage extends AppElement {
         <label class="wide"><span>Text</span>
           <input class="form-control" type="search" placeholder="id, container, parameter, message" .value=${this.query.get("q") ?? ""} @input=${(event) => this.#type(event)}>
         </label>
-        ${isFiltered ? html`<a class="quiet-button" href=${linkTo("invocations")}>Clear filters</a>` : nothing}
+        ${isFiltered ? html`<p class="filter-chips">${this.#chips()}<a class="quiet-button" href=${linkTo("invocations")}>Clear filters</a></p>` : nothing}
       </form>
       <section class="panel history" aria-label="History" aria-busy=${this.#newest === null}>
         ${this.#list(isFiltered)}
       </section>`;
   }
 
-  #choices(names, chosen) {
+  #choices(names, chosen, words = (name) => name) {
     const all = chosen && !names.includes(chosen) ? [...names, chosen] : names;
-    return all.map((name) => html`<option value=${name} ?selected=${name === chosen}>${name}</option>`);
+    return all.map((name) => html`<option value=${name} ?selected=${name === chosen}>${words(name)}</option>`);
+  }
+
+  #chips() {
+    return Object.entries(FROM_LINKS)
+      .filter(([name]) => this.query.get(name))
+      .map(([name, words]) => html`<button type="button" class="chip" @click=${() => this.#filter(name, "")}>${words} ${this.query.get(name)} <span aria-hidden="true">×</span><span class="visually-hidden">, remove this filter</span></button>`);
+  }
+
+  #choose(id, isChosen) {
+    if (isChosen) this.#chosen.add(id);
+    else this.#chosen.delete(id);
+    this.update();
+  }
+
+  /** What can be done with the rows that are ticked. */
+  #comparison() {
+    const chosen = [...this.#chosen];
+    if (chosen.length < 2) return html`<span class="quiet">${chosen.length === 0 ? "Tick two or more to compare them." : "Tick one more to compare."}</span>`;
+    if (chosen.length > MOST_COMPARED) return html`<span class="quiet">At most ${MOST_COMPARED} can be compared; ${chosen.length} are ticked.</span>`;
+    return html`<a class="btn btn-quiet" href=${linkTo("compare", undefined, { ids: chosen.join(",") })}>Compare ${chosen.length} invocations</a>`;
   }
 
   #list(isFiltered) {
@@ -166,9 +200,14 @@ class InvocationsPage extends AppElement {
     }
     return html`
       ${this.#problem ? html`<p class="note" data-tone="waiting">Not up to date: ${this.#problem.message}</p>` : nothing}
+      <div class="panel-head">
+        <span class="quiet" role="status">${rows.length}${this.#next ? "+" : ""} ${rows.length === 1 && !this.#next ? "invocation" : "invocations"}</span>
+        ${this.#comparison()}
+        ${this.#chosen.size > 0 ? html`<button type="button" class="quiet-button" @click=${() => { this.#chosen.clear(); this.update(); }}>Untick all</button>` : nothing}
+      </div>
       <div class="table-scroll" tabindex="0" role="group" aria-label="Invocations">
         <table class="table history-table">
-          <thead><tr><th scope="col">Status</th><th scope="col">Function</th><th scope="col">When</th><th scope="col" class="numeral">Took</th><th scope="col">Start</th><th scope="col">What came of it</th></tr></thead>
+          <thead><tr><th scope="col"><span class="visually-hidden">Compare</span></th><th scope="col">Status</th><th scope="col">Function</th><th scope="col">When</th><th scope="col" class="numeral">Took</th><th scope="col">Start</th><th scope="col">What came of it</th></tr></thead>
           <tbody>${repeat(rows, (one) => one.invocation_id, (one) => this.#row(one))}</tbody>
         </table>
       </div>
@@ -176,7 +215,9 @@ class InvocationsPage extends AppElement {
   }
 
   #row(one) {
-    return html`<tr>
+    const isChosen = this.#chosen.has(one.invocation_id);
+    return html`<tr data-chosen=${isChosen ? "yes" : "no"}>
+      <td><input type="checkbox" class="form-check-input" aria-label=${`Compare ${one.function}, ${time(one.created_at)}`} .checked=${isChosen} @change=${(event) => this.#choose(one.invocation_id, event.target.checked)}></td>
       <td><status-badge .status=${one.status}></status-badge></td>
       <th scope="row"><a href=${address.invocation(one.invocation_id)}>${one.function}</a></th>
       <td><time datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time></td>
