@@ -517,13 +517,19 @@ class Invoker:
             raise Lost(f"The invocation had already ended as {finished.status}.")
         if journey.place.environment is not None:
             journey.place.environment.acknowledge(accepted=True)
-        self._learn_of_model(mlflow)
+        self._note_model(mlflow)
         return finished
 
-    def _learn_of_model(self, mlflow: Mapping[str, Any] | None) -> None:
-        """A version that nobody knew of: whoever asks for ``latest`` from now on means this one."""
-        name, version = (mlflow or {}).get("model_name"), (mlflow or {}).get("model_version")
-        if isinstance(name, str) and version is not None and self._models.learn(name, str(version)):
+    def _note_model(self, mlflow: Mapping[str, Any] | None) -> None:
+        """Count what was used; and of a version that nobody knew of: who asks for ``latest`` from now on means it."""
+        facts = mlflow or {}
+        name, version = facts.get("model_name"), facts.get("model_version")
+        if not isinstance(name, str) or version is None:
+            return
+        if "model_alias" in facts:  # only what a function declares: results may name anything
+            asked = str(facts["model_alias"])
+            self._metrics.prediction(name, str(version), "number" if asked.isdecimal() else asked)
+        if self._models.learn(name, str(version)):
             self._pool.look()
 
     def _record_failure(self, journey: _Journey, error: RunnerError) -> Invocation:

@@ -87,6 +87,12 @@ class Metrics:
             ("function", "reason"),
             registry=registry,
         )
+        self._predictions = Counter(
+            "smlops_model_predictions_total",
+            "Invocations that answered with a registered model, by its version and how that was asked for.",
+            ("model", "version", "asked"),
+            registry=registry,
+        )
         self._oom_kills = Counter(
             "smlops_container_oom_kills_total",
             "Containers in which the kernel ended a process for want of memory.",
@@ -178,6 +184,10 @@ class Metrics:
     def callback(self, result: str) -> None:
         """An attempt to deliver a callback ended: ``delivered``, ``retried`` or ``failed``."""
         self._callbacks.labels(result).inc()
+
+    def prediction(self, model: str, version: str, asked: str) -> None:
+        """An invocation has used a version of a model; ``asked``: ``latest``, an alias, or ``number``."""
+        self._predictions.labels(model, version, asked).inc()
 
     def oom_kill(self, function: str) -> None:
         """A container of the function ran out of memory."""

@@ -478,6 +478,10 @@ def test_what_was_asked_of_a_model_is_in_the_record_beside_what_was_used(runner,
     record = runner.store.get(runner.invoke("ask", **asked).id)
     assert record.mlflow["model_version"] == "3"
     assert record.mlflow.get("model_alias") == kept
+    counted = [line for line in runner.metrics.render()[0].decode().splitlines() if "predictions_total{" in line]
+    word = "number" if kept == "3" else kept
+    expected = f'smlops_model_predictions_total{{asked="{word}",model="m",version="3"}} 1.0'
+    assert counted == ([expected] if kept else [])
 
 
 def test_the_functions_own_environment_reaches_the_container(runner):
