@@ -1686,7 +1686,7 @@ def _meaning_of(connection: Connection, function: str, key: IdempotencyKey) -> s
         .where(*_of_key(function, key))
     )
     found = connection.execute(query).one_or_none()
-    if found is None or found.expires_at <= utc_now():
+    if found is None or found.expires_at <= utc_now() or (found.status in ENDS and not found.delivered):
         return None
     if found.request_sha256 != key.request_sha256:
         raise IdempotencyKeyReused(
@@ -1694,8 +1694,6 @@ def _meaning_of(connection: Connection, function: str, key: IdempotencyKey) -> s
             "new one for a new request.",
             invocation_id=found.invocation_id,
         )
-    if found.status in ENDS and not found.delivered:
-        return None
     invocation_id: str = found.invocation_id
     return invocation_id
 
