@@ -67,15 +67,28 @@ export const api = {
     return get(`/functions/${encodeURIComponent(name)}`, signal);
   },
 
-  /** Runs a function and waits for its result. Aborting the signal only stops waiting. */
-  async invoke(functionName, parameters, signal) {
+  /**
+   * Runs a function. `prefer` says how long to wait (RFC 7240): "wait=1" gives the answer if there is one within a second,
+   * "respond-async" runs in the background; what has not ended by then comes as its record. Aborting the signal only stops waiting.
+   */
+  async invoke(functionName, parameters, prefer, signal) {
     const response = await send("/invoke", {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers: { "Content-Type": "application/json", Prefer: prefer },
       body: JSON.stringify({ function: functionName, parameters }),
       signal,
     });
     return answer(response);
+  },
+
+  /** Ends an invocation wherever it stands; gives its record. */
+  cancel(id) {
+    return change("POST", `/invocations/${encodeURIComponent(id)}/cancel`);
+  },
+
+  /** Builds the image of a function's present source, and waits: {function, state, image, log}. Nothing is done when it is there. */
+  build(functionName) {
+    return change("POST", `/functions/${encodeURIComponent(functionName)}/build`);
   },
 
   invocations(limit, signal) {
@@ -92,6 +105,11 @@ export const api = {
     return get(`/invocations/${encodeURIComponent(id)}`, signal);
   },
 
+  /** What an invocation has printed so far, as text. */
+  async log(id, signal) {
+    const response = await send(address.log(id), { signal });
+    if (!response.ok) throw problemOf(response, await json(response));
+    return response.text();
   /** Ends it wherever it stands; the answer is its record. Refused when it has ended in another way. */
   cancel(id) {
     return change("POST", `/invocations/${encodeURIComponent(id)}/cancel`);

@@ -10,6 +10,7 @@ import "./elements/compare-page.js";
 import "./elements/connection-notice.js";
 import "./elements/function-nav.js";
 import "./elements/function-page.js";
+import "./elements/functions-page.js";
 import "./elements/health-state.js";
 import "./elements/invocation-page.js";
 import "./elements/invocations-page.js";
@@ -25,7 +26,7 @@ const CATALOG_PACE = 4000;
 const CHANGING_PACE = 1500;
 const PRODUCT = "Serverless MLOps";
 
-/** What is shown on each page but those of the functions, which stay open. */
+/** What is shown on each page but those of single functions, which stay open. */
 const PAGES = {
   overview: { title: () => "Overview", view: (at) => html`<overview-page .query=${at.query}></overview-page>` },
   invocations: {
@@ -39,6 +40,9 @@ const PAGES = {
   compare: { title: () => "Compare", view: (at) => html`<compare-page .query=${at.query}></compare-page>` },
   system: { title: () => "System", view: () => html`<system-page></system-page>` },
 };
+
+/** Also what an address shows that leads nowhere. */
+const ALL_FUNCTIONS = { title: () => "Functions", view: () => html`<functions-page .functions=${functions} .problem=${catalogProblem}></functions-page>` };
 
 const main = document.getElementById("main");
 const floor = document.querySelector(".floor");
@@ -60,7 +64,7 @@ addEventListener("hashchange", () => {
   // After the page has rendered: whoever uses a keyboard or a screen reader starts at its heading.
   requestAnimationFrame(() => [...main.querySelectorAll("h1")].find((heading) => heading.checkVisibility())?.focus({ preventScroll: true }));
 });
-document.addEventListener("invocation:finished", () => look());
+for (const type of ["invocation:finished", "function:built", "functions:read"]) document.addEventListener(type, () => look());
 document.addEventListener("health", (event) => {
   if (event.detail.isReachable && !isReachable) {
     document.dispatchEvent(new CustomEvent("runner:back"));
@@ -96,27 +100,26 @@ function isChanging() {
   return Boolean(pool && (pool.starting || pool.busy || pool.waiting));
 }
 
-/** The function that an address is about. Without a name: train, where a newcomer begins, or else the first one. */
+/** The function that an address is about, if it is about one. */
 function functionAt(at) {
-  if (at.page in PAGES) return undefined;
-  return at.name ?? functions?.find((one) => one.name === "train")?.name ?? functions?.[0]?.name;
+  return at.page === "functions" ? at.name : undefined;
 }
 
 function show() {
   const at = route();
-  const page = PAGES[at.page];
   const name = functionAt(at);
+  const page = name === undefined ? PAGES[at.page] ?? ALL_FUNCTIONS : null;
   const isKnown = functions?.some((one) => one.name === name);
   if (isKnown) opened.add(name);
   floor.dataset.layout = page ? "page" : "function";
-  pages.current = page ? (at.page === "compare" ? (at.query.has("model") ? "models" : "invocations") : at.page) : "functions";
+  pages.current = page && page !== ALL_FUNCTIONS ? (at.page === "compare" ? (at.query.has("model") ? "models" : "invocations") : at.page) : "functions";
   nav.functions = functions;
   nav.current = name;
   document.title = [page?.title(at) ?? name, PRODUCT].filter(Boolean).join(" · ");
   const kept = (functions ?? []).filter((one) => opened.has(one.name));
   render(
     html`
-      ${repeat(kept, (one) => one.name, (one) => html`<function-page .function=${one} ?hidden=${one.name !== name}></function-page>`)}
+      ${repeat(kept, (one) => one.name, (one) => html`<function-page .function=${one} .isShown=${one.name === name} ?hidden=${one.name !== name}></function-page>`)}
       ${page ? page.view(at) : isKnown ? nothing : instead(name)}`,
     main,
   );

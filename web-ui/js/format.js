@@ -139,6 +139,34 @@ export function prettyJson(value) {
   return JSON.stringify(value, null, 2) ?? "";
 }
 
+/** JSON to be edited by people: as pretty as above, but each list of plain values on one line, so that rows stay rows. */
+export function editableJson(value, indent = "") {
+  const deeper = `${indent}  `;
+  if (Array.isArray(value)) {
+    if (value.every((one) => one === null || typeof one !== "object")) return `[${value.map((one) => JSON.stringify(one)).join(", ")}]`;
+    return `[\n${value.map((one) => deeper + editableJson(one, deeper)).join(",\n")}\n${indent}]`;
+  }
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const entries = Object.entries(value).filter(([, one]) => one !== undefined);
+  if (entries.length === 0) return "{}";
+  return `{\n${entries.map(([name, one]) => `${deeper}${JSON.stringify(name)}: ${editableJson(one, deeper)}`).join(",\n")}\n${indent}}`;
+}
+
+/** Log text without terminal control sequences and with each carriage return as a line end. */
+export function logText(text) {
+  return text.replace(/\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])/g, "").replace(/\r\n?/g, "\n");
+}
+
+/** The end of a text, at most so many lines. */
+export function lastLines(text, most) {
+  let at = text.endsWith("\n") ? text.length - 1 : text.length;
+  for (let left = most; left > 0; left -= 1) {
+    at = text.lastIndexOf("\n", at - 1);
+    if (at < 0) return text;
+  }
+  return text.slice(at + 1);
+}
+
 /** "3 of 8", or "3" when the total is not known. */
 export function progressWords({ done, total }) {
   return total === null ? number(done) : `${number(done)} of ${number(total)}`;

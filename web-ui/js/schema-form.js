@@ -6,7 +6,11 @@
 //     x-source: models            a choice among the registered models
 //     x-source: model-versions    a choice among the versions of the model chosen in this form's `x-source: models` field
 //
+// Many rows may come as CSV: see csv.js.
+//
 // The order of the fields is the order of `properties`. What no simple field can express (objects, mixtures) is typed as JSON.
+
+import { readNumbers } from "./csv.js";
 
 /**
  * The fields of a form, or null when the schema does not describe single parameters and all of them are typed as one JSON text.
@@ -82,6 +86,7 @@ function fieldOf(name, property, isRequired, root) {
     isAdvanced: declared["x-advanced"] === true,
     fallback: declared.default,
     example: declared.examples?.[0],
+    columns: columnsIn(declared.examples),
     ...kindOf(declared, branches.filter((one) => !isNull(one))),
     minimum: branch.minimum ?? branch.exclusiveMinimum,
     maximum: branch.maximum ?? branch.exclusiveMaximum,
@@ -212,26 +217,63 @@ function textValue(field, text) {
   return { value: text };
 }
 
-/** Strict JSON, or, where lists are taken, `5.1, 3.5, 1.4, 0.2` with one row in each line. */
+/** The names of a row's columns, where one of the schema's examples is a row by name. */
+function columnsIn(examples) {
+  const named = examples?.flat().find((one) => one && typeof one === "object" && !Array.isArray(one));
+  return named ? Object.keys(named) : [];
+}
+
+/**
+ * How many rows a text stands for, in words: "3 rows of 4 values"; "" when the field takes none, or the text is no table. What becomes
+ * of the first line, when it is no numbers, is said as well.
+ */
+export function rowsIn(field, text) {
+  if (field.kind !== "list" || !field.takesRows || field.hasTextItems || text.trim() === "") return "";
+  const { value, leftOut } = jsonValue(field, text.trim());
+  if (!Array.isArray(value) || value.length === 0) return "";
+  const rows = value.every((one) => one === null || typeof one !== "object") ? [value] : value;
+  const sizes = new Set(rows.map((row) => (Array.isArray(row) ? row.length : Object.keys(row ?? {}).length)));
+  const size = sizes.size === 1 ? ` of ${countOf([...sizes][0], "value")}` : ", not all of the same length";
+  return `${countOf(rows.length, "row")}${size}.${leftOut ? " The first line has no numbers and is left out; the columns are taken in their order." : ""}`;
+}
+
+function countOf(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** Strict JSON, or, where lists are taken, `5.1, 3.5, 1.4, 0.2` with one row in each line, or CSV. */
 function jsonValue(field, text) {
-  if (/^[[{"]/.test(text) || field.kind === "json") {
+  const takesTable = Boolean(field.takesRows) && !field.hasTextItems;
+  if (field.kind === "json" || (takesTable ? /^[[{]/ : /^[[{"]/).test(text)) {
     try {
       return { value: JSON.parse(text) };
     } catch (error) {
       return { error: `is not valid JSON: ${error.message}` };
     }
   }
+  const table = takesTable ? readNumbers(text) : null;
+  if (table?.rows) return tableValue(field, table);
+  if (table?.names) return { error: `must be numbers below the line of names; ${table.error}` };
   const rows = text
     .split("\n")
     .filter((line) => line.trim() !== "")
     .map((line) => (field.hasTextItems ? line.split(/[,;]/) : line.split(/[,;\s]+/)).map((cell) => cell.trim()).filter(Boolean));
   const wrong = field.hasTextItems ? undefined : rows.flat().find((cell) => !Number.isFinite(Number(cell)));
   if (wrong !== undefined) {
-    return { error: `must be numbers separated by commas${field.takesRows ? ", one row in each line" : ""}, or JSON; "${wrong}" is not a number` };
+    const where = table && rows.length > 1 ? table.error : `"${wrong}" is not a number`;
+    return { error: `must be numbers separated by commas${field.takesRows ? ", one row in each line" : ""}, or JSON; ${where}` };
   }
   const values = field.hasTextItems ? rows : rows.map((row) => row.map(Number));
   if (values.length === 1 && field.takesItems !== false) return { value: values[0] };
   return { value: field.takesRows ? values : values.flat() };
+}
+
+/** CSV as rows: by name when its first line has the names that the schema's example has, else in their order. */
+function tableValue(field, { rows, names }) {
+  const isKnown = names?.length === field.columns.length && names.every((name) => field.columns.includes(name));
+  if (names && isKnown) return { value: rows.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]]))) };
+  if (names) return { value: rows, leftOut: names };
+  return { value: rows.length === 1 && field.takesItems !== false ? rows[0] : rows };
 }
 
 /** Text that may also be a number, when the schema takes numbers. */

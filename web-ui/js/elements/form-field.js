@@ -1,11 +1,16 @@
 import { AppElement, define } from "../element.js";
-import { rangeOf } from "../schema-form.js";
+import { bytes } from "../format.js";
+import { rangeOf, rowsIn } from "../schema-form.js";
 import { html, ifDefined, live, nothing } from "../vendor.js";
 import "./source-select.js";
+
+const LARGEST_FILE = 5_000_000;
 
 /** One parameter: label, control, and below it either help or, when something is wrong, the error. Tells "field:input" = {text}. */
 class FormField extends AppElement {
   static inputs = ["field", "text", "error", "controlId", "model"];
+  #isDraggedOver = false;
+  #fileProblem = "";
 
   template() {
     const { field, error } = this;
@@ -66,10 +71,55 @@ class FormField extends AppElement {
   }
 
   #area() {
+    const { field } = this;
     const lines = String(this.text).split("\n").length;
-    return html`<textarea class="form-control" id=${this.controlId} rows=${Math.min(Math.max(lines, this.field.kind === "json" ? 3 : 1), 10)} spellcheck="false" autocomplete="off"
-      ?required=${this.field.isRequired} aria-describedby=${this.#describedBy()} aria-invalid=${this.error ? "true" : "false"} placeholder=${this.#placeholder()}
-      .value=${live(this.text)} @input=${(event) => this.#typed(event.target.value)}></textarea>`;
+    const takesFiles = field.kind === "list" && field.takesRows && !field.hasTextItems;
+    return html`<textarea class="form-control" id=${this.controlId} rows=${Math.min(Math.max(lines, field.kind === "json" ? 3 : 1), 10)} spellcheck="false" autocomplete="off"
+      ?required=${field.isRequired} aria-describedby=${this.#describedBy()} aria-invalid=${this.error ? "true" : "false"} placeholder=${this.#placeholder()}
+      data-dragged=${takesFiles && this.#isDraggedOver ? "yes" : "no"}
+      @dragover=${(event) => takesFiles && this.#dragged(event, true)} @dragleave=${(event) => takesFiles && this.#dragged(event, false)} @drop=${(event) => takesFiles && this.#dropped(event)}
+      .value=${live(this.text)} @input=${(event) => this.#typed(event.target.value)}></textarea>
+      ${takesFiles ? this.#table() : nothing}`;
+  }
+
+  /** What the text is taken for, and a file in its place. */
+  #table() {
+    return html`<div class="table-line">
+      <p class="hint" aria-live="polite" data-tone=${this.#fileProblem ? "bad" : "quiet"}>${this.#fileProblem || rowsIn(this.field, String(this.text))}</p>
+      <label class="quiet-button">Read a CSV file<input class="visually-hidden" type="file" accept=".csv,.tsv,.txt,text/csv,text/plain" @change=${(event) => this.#chosen(event.target)}></label>
+    </div>`;
+  }
+
+  #dragged(event, isOver) {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    this.#isDraggedOver = isOver;
+    this.update();
+  }
+
+  #dropped(event) {
+    const [file] = event.dataTransfer?.files ?? [];
+    if (!file) return;
+    event.preventDefault();
+    this.#isDraggedOver = false;
+    this.#read(file);
+  }
+
+  #chosen(input) {
+    const [file] = input.files;
+    // So that the same file can be chosen again after it was edited.
+    if (file) this.#read(file).then(() => (input.value = ""));
+  }
+
+  async #read(file) {
+    if (file.size > LARGEST_FILE) {
+      this.#fileProblem = `${file.name} is too large: at most ${bytes(LARGEST_FILE)} are read here.`;
+      this.update();
+      return;
+    }
+    const text = await file.text();
+    this.#typed(text.replace(/^\ufeff/, "").trimEnd());
+    this.update();
   }
 
   #input() {
@@ -96,6 +146,7 @@ class FormField extends AppElement {
   }
 
   #typed(text) {
+    this.#fileProblem = "";
     this.tell("field:input", { text });
   }
 }
@@ -105,7 +156,7 @@ function helpFor(field) {
   const range = isTyped ? rangeOf(field) : "";
   const members = field.suggestions?.length ? `${field.suggestions.join(", ")}${field.takes.numbers ? " or a number" : ""}` : "";
   const usual = isTyped && field.fallback !== undefined && field.fallback !== null && typeof field.fallback !== "object" ? `default ${field.fallback}` : "";
-  const form = field.kind === "list" ? `commas between values${field.takesRows ? ", one row in each line" : ""}, or JSON` : "";
+  const form = field.kind === "list" ? `commas between values${field.takesRows ? ", one row in each line" : ""}, or JSON${field.takesRows && !field.hasTextItems ? ", or CSV, pasted or dropped" : ""}` : "";
   const sentence = field.description.trim().replace(/([^.!?…])$/, "$1.");
   const facts = [members, range, form, usual].filter(Boolean).join(", ");
   return [sentence, facts && `${facts.charAt(0).toUpperCase()}${facts.slice(1)}.`].filter(Boolean).join(" ");

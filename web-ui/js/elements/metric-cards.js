@@ -2,7 +2,8 @@ import { AppElement, define } from "../element.js";
 import { number, percent } from "../format.js";
 import { html, nothing, svg } from "../vendor.js";
 
-const MEASURES = [
+/** The measures of a training, by name; of all of them more is better. */
+export const MEASURES = [
   ["accuracy", "Accuracy"],
   ["precision", "Precision"],
   ["recall", "Recall"],

@@ -1,9 +1,10 @@
 import { api } from "../api.js";
 import { AppElement, define } from "../element.js";
-import { relativeTime } from "../format.js";
+import { number, relativeTime, words } from "../format.js";
+import { linkTo } from "../routes.js";
 import { html, ifDefined, live, nothing } from "../vendor.js";
 
-const MEASURES = ["accuracy", "f1_score", "f1", "r2", "rmse"];
+const MEASURES = ["accuracy", "precision", "recall", "f1_score", "f1", "r2", "rmse"];
 
 /**
  * A choice whose options come from the registry (`x-source` in the schema). Without an answer from the registry it is a plain
@@ -61,7 +62,17 @@ class SourceSelect extends AppElement {
     const describedBy = [this.describedBy, note && noteId].filter(Boolean).join(" ");
     const shared = { id: this.controlId, describedBy, isInvalid: this.isInvalid };
     return html`${this.#problem ? this.#textInput(shared) : this.#select(shared)}
-      <p class="hint" id=${noteId} ?hidden=${!note} data-tone="waiting">${note}</p>`;
+      <p class="hint" id=${noteId} ?hidden=${!note} data-tone="waiting">${note}</p>
+      ${this.#details()}`;
+  }
+
+  /** What is known of the chosen version: which one it is right now, its measures, and its page. */
+  #details() {
+    const one = this.#options?.find((option) => option.value === this.text)?.version;
+    if (!one) return nothing;
+    const measures = MEASURES.filter((name) => typeof one.metrics?.[name] === "number").map((name) => `${words(name).toLowerCase()} ${number(Number(one.metrics[name].toFixed(4)))}`);
+    const aliases = (one.aliases ?? []).map((alias) => html`<span class="tag">@${alias}</span> `);
+    return html`<p class="hint"><a href=${linkTo("models", this.model, { version: one.version })}>Version ${one.version}</a> ${aliases}${[...measures, `registered ${relativeTime(one.created_at)}`].join(", ")}</p>`;
   }
 
   #select({ id, describedBy, isInvalid }) {
@@ -98,17 +109,18 @@ async function versionOptions(model, signal) {
   if (!model) return [];
   const versions = await api.modelVersions(model, signal);
   if (!versions?.length) return [];
-  const aliases = versions.flatMap(({ version, aliases }) => (aliases ?? []).map((alias) => ({ value: `@${alias}`, label: `@${alias} (version ${version})` })));
+  const aliases = versions.flatMap((one) => (one.aliases ?? []).map((alias) => ({ value: `@${alias}`, label: `@${alias} (version ${one.version})`, version: one })));
   return [
-    { value: "latest", label: `latest (version ${versions[0].version})` },
+    { value: "latest", label: `latest (version ${versions[0].version})`, version: versions[0] },
     ...aliases,
-    ...versions.map((one) => ({ value: String(one.version), label: versionLabel(one) })),
+    ...versions.map((one) => ({ value: String(one.version), label: versionLabel(one), version: one })),
   ];
 }
 
-function versionLabel({ version, metrics, created_at }) {
+function versionLabel({ version, metrics, aliases, created_at: at }) {
   const measure = MEASURES.find((name) => typeof metrics?.[name] === "number");
-  return [`version ${version}`, measure && `${measure.replace("_score", "")} ${metrics[measure].toFixed(3)}`, created_at && relativeTime(created_at)].filter(Boolean).join(" · ");
+  const names = (aliases ?? []).map((alias) => `@${alias}`).join(" ");
+  return [`version ${version}`, measure && `${measure.replace("_score", "")} ${metrics[measure].toFixed(3)}`, names, at && relativeTime(at)].filter(Boolean).join(" · ");
 }
 
 define("source-select", SourceSelect);
