@@ -1142,7 +1142,8 @@ class Store:
     ) -> Removal | None:
         """Remove the oldest records that have ended, with their facts, events and keys, by one short transaction.
 
-        Those whose idempotency key is still remembered stay until it is not.
+        Those whose idempotency key is still remembered stay until it is not, and those whose callback is still to be
+        delivered.
 
         Args:
             after: where to begin, as `Removal.last_sequence` of the batch before says; 0 at first.
@@ -1182,7 +1183,10 @@ class Store:
             remembered = select(idempotency_keys.c.invocation_id).where(
                 idempotency_keys.c.invocation_id.in_(ids), idempotency_keys.c.expires_at > utc_now()
             )
-            promised = set(connection.execute(remembered).scalars())
+            untold = select(callbacks.c.invocation_id).where(
+                callbacks.c.invocation_id.in_(ids), callbacks.c.state == CallbackState.PENDING
+            )
+            promised = {*connection.execute(remembered).scalars(), *connection.execute(untold).scalars()}
             ids = [one for one in ids if one not in promised]
             # Of all attempts: an invocation that was tried again has the logs of several containers.
             names = select(invocation_events.c.container_name).where(

@@ -83,6 +83,14 @@ def test_while_its_key_is_remembered_the_record_stays(record, aged):
     assert len(ids(record)) == 1
 
 
+@pytest.mark.parametrize(("state", "stays"), [("pending", True), ("delivered", False), ("failed", False)])
+def test_until_its_callback_is_done_with_the_record_stays(record, aged, state, stays):
+    invocation_id = aged(40)
+    record.sql("INSERT INTO callbacks (invocation_id, state) VALUES (?, ?)", invocation_id, state)
+    assert remove(record).count == (0 if stays else 1)
+    assert bool(record.sql("SELECT * FROM callbacks")) is stays
+
+
 def test_sources_that_open_records_wait_for_are_named(record, aged):
     aged()
     assert record.store.sources_in_use() == set()
@@ -190,7 +198,7 @@ def test_no_batch_looks_at_all_records(record, aged):
     record.store.logs_on_record(removal.containers)
     record.store.makers(frozenset({"r"}))
     asked = [(sql, values) for sql, values in asked if not sql.startswith("BEGIN")]
-    assert len(asked) == 6
+    assert len(asked) == 7
     steps = [row[3] for sql, values in asked for row in record.sql(f"EXPLAIN QUERY PLAN {sql}", *values)]
     assert not [step for step in steps if step.startswith("SCAN") or "ix_invocations_status" in step]
 
