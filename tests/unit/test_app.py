@@ -10,5 +10,6 @@ from function_runner.settings import Settings
 def test_who_follows_what_still_runs_sees_its_end():
     done = Mock()
     services = SimpleNamespace(invoker=done.invoker, pool=done.pool, followers=done.followers)
-    House(Settings(drain_seconds=7), services, done.models, done.runtime_api, done.reaper, done.dispatcher).drain()
+    threads = (done.runtime_api, done.reaper, done.dispatcher, done.scheduler, done.callbacks)
+    House(Settings(drain_seconds=7), services, done.models, *threads).drain()
     assert done.mock_calls == [call.invoker.drain(7), call.pool.close(), call.followers.close()]
