@@ -34,7 +34,7 @@ from function_runner.errors import CallbackRefused, RunnerError
 from function_runner.invocation import CallbackState, Event, Invocation, utc_now
 from function_runner.metrics import Metrics
 from function_runner.settings import Settings
-from function_runner.store import Store
+from function_runner.store import DueCallback, Store
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ LOOK_SECONDS = 1.0
 CONNECT_SECONDS = 5.0
 DELIVERY_SECONDS = 15.0  # for one attempt, all in all
 LEASE = timedelta(seconds=120)  # after which an attempt whose runner died is made by another one
-AT_ONCE = 8
+AT_ONCE = 4  # each holds a record in memory, whose result may be large
 AT_ONCE_TO_ONE_HOST = 2  # so that one that does not answer leaves room for the others
 STOP_SECONDS = 5.0
 
@@ -103,16 +103,16 @@ class Callbacks:
             room = AT_ONCE - len(self._under_way)
         if room <= 0 or self._stopped.is_set():
             return
-        for invocation in self._store.due_callbacks(self._now()):
-            if self._take(invocation):
-                name = f"callback-{invocation.function}"
-                threading.Thread(target=self._attend, args=(invocation,), name=name, daemon=True).start()
+        for due in self._store.due_callbacks(self._now()):
+            if self._take(due):
+                threading.Thread(target=self._attend, args=(due,), name="callback", daemon=True).start()
 
-    def deliver(self, invocation: Invocation) -> None:
+    def deliver(self, invocation_id: str) -> None:
         """One attempt, and what comes of it in the record. Does nothing when another runner makes it."""
-        callback = invocation.callback
-        if callback is None:
-            return
+        invocation = self._store.get(invocation_id)
+        callback = invocation.callback if invocation is not None else None
+        if invocation is None or callback is None or callback.state is not CallbackState.PENDING:
+            return  # deleted, or delivered, while it waited for its turn
         attempts = callback.attempts + 1
         if callback.attempts >= MAX_ATTEMPTS:  # the runner that made the last one died
             self._note(invocation, CallbackState.FAILED, callback.last_error or "the last attempt was cut off")
@@ -139,28 +139,28 @@ class Callbacks:
                 log.exception("callbacks failed", extra={"action": "callbacks_failed"})
             self._has_room.wait(LOOK_SECONDS)
 
-    def _take(self, invocation: Invocation) -> bool:
-        host = _host_of(invocation)
+    def _take(self, due: DueCallback) -> bool:
+        host = _host_of(due)
         with self._changed:
-            if invocation.id in self._under_way or len(self._under_way) >= AT_ONCE:
+            if due.invocation_id in self._under_way or len(self._under_way) >= AT_ONCE:
                 return False
             if self._hosts[host] >= AT_ONCE_TO_ONE_HOST:
                 return False
-            self._under_way.add(invocation.id)
+            self._under_way.add(due.invocation_id)
             self._hosts[host] += 1
         return True
 
-    def _attend(self, invocation: Invocation) -> None:
-        host = _host_of(invocation)
+    def _attend(self, due: DueCallback) -> None:
+        host = _host_of(due)
         try:
-            self.deliver(invocation)
+            self.deliver(due.invocation_id)
         except RunnerError as error:  # the database is away; what was sent is sent again
             log.warning("callback not noted: %s", error, extra={"action": "callback_not_noted"})
         except Exception:  # an edge: nobody looks at what this thread raises; it is tried again after the lease
-            log.exception("callback failed", extra={"action": "callbacks_failed", "invocation_id": invocation.id})
+            log.exception("callback failed", extra={"action": "callbacks_failed", "invocation_id": due.invocation_id})
         finally:
             with self._changed:
-                self._under_way.discard(invocation.id)
+                self._under_way.discard(due.invocation_id)
                 self._hosts[host] -= 1
                 if not self._hosts[host]:
                     del self._hosts[host]
@@ -326,8 +326,8 @@ def _address(where: tuple[Any, ...]) -> Address:
     return ip_address(str(where[0]).partition("%")[0])
 
 
-def _host_of(invocation: Invocation) -> str:
-    return urlsplit(invocation.callback.url).netloc.lower() if invocation.callback is not None else ""
+def _host_of(due: DueCallback) -> str:
+    return urlsplit(due.url).netloc.lower()
 
 
 def _words(error: Exception) -> str:

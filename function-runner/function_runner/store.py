@@ -455,6 +455,14 @@ class End:
     run_ms: float | None
 
 
+@dataclass(frozen=True)
+class DueCallback:
+    """A callback that is to be tried now."""
+
+    invocation_id: str
+    url: str
+
+
 class AlreadyHandled(Exception):
     """This time of a schedule was dealt with before, or the schedule is another one now."""
 
@@ -791,10 +799,11 @@ class Store:
 
     # --- callbacks ----------------------------------------------------------------------------------------------------
 
-    def due_callbacks(self, now: datetime, limit: int = 100) -> list[Invocation]:
-        """The invocations that have ended and whose callback is to be tried now, longest due first."""
+    def due_callbacks(self, now: datetime, limit: int = 1000) -> list[DueCallback]:
+        """The callbacks to be tried now, because their invocation has ended; longest due first."""
         query = (
-            _records()
+            select(callbacks.c.invocation_id, invocations.c.callback_url)
+            .join_from(callbacks, invocations, invocations.c.id == callbacks.c.invocation_id)
             .where(
                 callbacks.c.state == CallbackState.PENDING,
                 callbacks.c.next_at <= now,
@@ -804,7 +813,7 @@ class Store:
             .limit(limit)
         )
         with self._reading() as connection:
-            return [_invocation(row) for row in connection.execute(query).mappings()]
+            return [DueCallback(row.invocation_id, row.callback_url) for row in connection.execute(query)]
 
     def claim_callback(self, invocation_id: str, attempt: int, *, until: datetime) -> bool:
         """Begin this attempt: nobody else will, nor the next one before ``until``. False: somebody else has."""

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from function_runner.invocation import Callback, CallbackState, Status, utc_now
+from function_runner.store import DueCallback
 
 URL = "https://hooks.example.com/a?b=c"
 
@@ -16,7 +17,7 @@ def ended(record, url=URL):
 
 
 def due(record, seconds=1):
-    return [found.id for found in record.store.due_callbacks(utc_now() + timedelta(seconds=seconds))]
+    return [found.invocation_id for found in record.store.due_callbacks(utc_now() + timedelta(seconds=seconds))]
 
 
 def test_it_works(record):
@@ -24,7 +25,7 @@ def test_it_works(record):
     assert record.get(invocation_id).callback == Callback(URL)
     assert due(record) == []
     record.finish(invocation_id, Status.FAILED)
-    assert due(record) == [invocation_id]
+    assert record.store.due_callbacks(utc_now()) == [DueCallback(invocation_id, URL)]
     assert record.store.claim_callback(invocation_id, 1, until=utc_now() + timedelta(minutes=2))
     assert due(record) == []
     now = utc_now()

@@ -95,8 +95,8 @@ def attempt(runner, clock=utc_now):
     """One attempt for each callback that is due; how many there were."""
     deliverer = callbacks_of(runner, clock)
     due = runner.store.due_callbacks(clock())
-    for invocation in due:
-        deliverer.deliver(invocation)
+    for one in due:
+        deliverer.deliver(one.invocation_id)
     return len(due)
 
 
@@ -401,7 +401,7 @@ class TestCrash:
 
         def deliver():
             together.wait()
-            callbacks_of(runner).deliver(due)
+            callbacks_of(runner).deliver(due.invocation_id)
 
         threads = [threading.Thread(target=deliver) for _ in range(6)]
         for thread in threads:
