@@ -81,7 +81,7 @@ export const api = {
     return answer(response);
   },
 
-  /** Ends an invocation wherever it stands; gives its record. */
+  /** Ends an invocation wherever it stands; gives its record. Refused when it has ended in another way. */
   cancel(id) {
     return change("POST", `/invocations/${encodeURIComponent(id)}/cancel`);
   },
@@ -110,9 +110,6 @@ export const api = {
     const response = await send(address.log(id), { signal });
     if (!response.ok) throw problemOf(response, await json(response));
     return response.text();
-  /** Ends it wherever it stands; the answer is its record. Refused when it has ended in another way. */
-  cancel(id) {
-    return change("POST", `/invocations/${encodeURIComponent(id)}/cancel`);
   },
 
   /**
