@@ -76,6 +76,9 @@ MLFLOW_FIELDS = ("run_id", "experiment_id", "model_name", "model_version", "mode
 RECORD_SECONDS = 300.0  # how long a result is held in memory for a database that does not answer
 KILL_SECONDS = 10.0  # how long the invocations of killed containers may take to end
 CANCEL_SECONDS = 10.0  # how long a cancelled invocation may take to end
+# Who waits for an invocation that somebody else asked for, or that runs in the background, holds a thread of the server
+# that no place stands for. There are 32 of those; the others go on answering everything else.
+MAX_ONLOOKERS = 16
 REPORTED = (HandlerError, HandlerRefused, HandlerNotFound, HandlerUnavailable)  # failures that the container reports
 KEY_HOURS = 24  # how long an idempotency key is remembered
 
@@ -135,6 +138,7 @@ class Invoker:
         self._metrics = metrics
         self._callback_targets = Targets(settings.callback_allowed_hosts)
         self.has_work = threading.Event()  # an asynchronous invocation was accepted
+        self._onlookers = threading.BoundedSemaphore(MAX_ONLOOKERS)
         self._idle = threading.Condition()
         # Guarded by the condition:
         # Of the invocations under way. One may be in two hands for a moment: put back by one, and claimed again.
@@ -183,7 +187,7 @@ class Invoker:
         if patience is None:
             return self._complete(journey)
         self._go_on(journey)
-        return self.wait(journey.invocation.id, patience)
+        return self._look(journey.invocation.id, patience)
 
     def submit(self, request: Request) -> Invocation:
         """Accept an invocation that nobody waits for, and return its record: it is on disk and will be run.
@@ -294,11 +298,19 @@ class Invoker:
         return function
 
     def wait(self, invocation_id: str, seconds: float) -> Invocation:
-        """The record once it has ended, or as it is after so many seconds.
+        """The record once it has ended, or as it is after so many seconds, or now when `MAX_ONLOOKERS` wait already.
 
         Raises:
             InvocationNotFound: there is none.
         """
+        may_wait = seconds > 0 and self._onlookers.acquire(blocking=False)
+        try:
+            return self._look(invocation_id, seconds if may_wait else 0)
+        finally:
+            if may_wait:
+                self._onlookers.release()
+
+    def _look(self, invocation_id: str, seconds: float) -> Invocation:
         record = self._store.wait(invocation_id, seconds)
         if record is None:
             raise InvocationNotFound
@@ -315,7 +327,7 @@ class Invoker:
         """
         if self._store.request_cancel(invocation_id):
             self._end(invocation_id)
-        record = self.wait(invocation_id, 0)
+        record = self._look(invocation_id, 0)
         if record.status.is_terminal and record.status is not Status.CANCELLED:
             raise AlreadyEnded(f"The invocation has ended already: it {_said(record.status)}.", **_names(record))
         return record

@@ -22,7 +22,7 @@ from benchmarks.system import System
 from support.stack import remove
 
 NAMES = ("peers", "overhead", "sustained", "burst", "memory", "train", "growth")
-ON_REQUEST = ("soak",)  # too long for every time
+ON_REQUEST = ("soak", "crashes")  # too long for every time
 IDLE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)

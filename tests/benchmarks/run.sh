@@ -24,6 +24,7 @@ Names, with the minutes that each takes:
   train       3  train cold and warm, against the same handler run bare
   growth      4  many functions in the catalog, many records in the store
   soak       35  only when named: half an hour of mixed calls; what grows, gets slower, stays behind
+  crashes     8  only when named: a thousand invocations in the background while the runner is killed ten times
 
 The system that is measured is a stack of its own (name, port, volumes, images), so a running system is not disturbed,
 except that both share the machine: let nothing else run. It is stopped and removed at the end, also after Ctrl-C.

@@ -319,6 +319,17 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 print(json.dumps(found))
 """
 
+# Gunicorn's worker, which is all of the function runner; its parent only starts it again.
+KILL_WORKER = """
+import os, pathlib, signal
+def is_gunicorn(pid):
+    return b"gunicorn" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+for process in pathlib.Path("/proc").glob("[0-9]*"):
+    parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+    if is_gunicorn(process.name) and parent != "0" and is_gunicorn(parent):
+        os.kill(int(process.name), signal.SIGKILL)
+"""
+
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))

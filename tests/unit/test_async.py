@@ -26,6 +26,7 @@ from function_runner.errors import (
     StoreUnavailable,
 )
 from function_runner.invocation import Invocation, LogState, Mode, Request, Status, new_invocation_id, utc_now
+from function_runner.invoker import MAX_ONLOOKERS
 from function_runner.retry import next_attempt
 from function_runner.store import Repeated, Wanted
 from support.waiting import wait_until
@@ -281,6 +282,28 @@ class TestPatience:
     def test_a_failure_is_in_the_record(self, runner):
         runner.add("bad", "def handler(event, context):\n    raise ValueError('no')\n")
         assert runner.invoker.invoke(Request("bad", {}), patience=20).status is Status.FAILED
+
+
+class TestOnlookers:
+    def test_those_that_are_too_many_are_told_how_it_stands(self, runner):
+        """Each holds a thread of the server; others need some, too."""
+        runner.add("echo", ECHO)
+        accepted = runner.invoker.submit(Request("echo", {}))
+        seen = []
+        threads = [
+            threading.Thread(target=lambda: seen.append(runner.invoker.wait(accepted.id, 20)))
+            for _ in range(MAX_ONLOOKERS)
+        ]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(runner.store._awaited.get(accepted.id, ())) == MAX_ONLOOKERS)
+        assert runner.invoker.wait(accepted.id, 20).status is Status.QUEUED
+        assert runner.invoker.invoke(Request("echo", {}), patience=20).status is Status.SUCCEEDED
+        runner.dispatcher.start()
+        for thread in threads:
+            thread.join()
+        assert {record.status for record in seen} == {Status.SUCCEEDED}
+        assert runner.invoker.wait(accepted.id, 20).status is Status.SUCCEEDED
 
 
 class TestCancel:
