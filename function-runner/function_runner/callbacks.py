@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from function_runner import __version__
 from function_runner.callback_rules import (
     MAX_ATTEMPTS,
+    PORTS,
     Address,
     Target,
     Targets,
@@ -197,6 +198,7 @@ class Callbacks:
         """What the receiver says. Of its answer, only the status and the headers are read."""
         deadline = time.monotonic() + DELIVERY_SECONDS
         connection = HTTPConnection(target.host, target.port)
+        connection.default_port = PORTS[target.scheme]  # is not named in the header Host
         try:
             # Connected here and not by the library, which would ask for the name's addresses behind our back.
             connection.sock = self._connect(target, deadline)

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import socket
+import ssl
 import threading
 import time
 from datetime import timedelta
@@ -12,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from function_runner import api, callbacks
 from function_runner.callback_rules import MAX_ATTEMPTS
@@ -53,6 +57,30 @@ class _Handler(BaseHTTPRequestHandler):
 def receiver():
     server = Receiver()
     yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def encrypted(tmp_path):
+    """A receiver that speaks TLS, and its certificate, which nobody trusts by itself."""
+    key, certificate = ec.generate_private_key(ec.SECP256R1()), tmp_path / "localhost.pem"
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(utc_now() - timedelta(hours=1))
+        .not_valid_after(utc_now() + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    certificate.write_bytes(key.private_bytes(*form) + signed.public_bytes(serialization.Encoding.PEM))
+    server = Receiver()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = f"https://localhost:{server.server_port}/"
+    yield server, certificate
     server.shutdown()
     server.server_close()
 
@@ -243,6 +271,36 @@ class TestRetry:
         attempt(runner)  # the receiver does not even speak TLS
         assert "the connection failed" in callback(runner, invocation_id).last_error
         assert receiver.received == []
+
+    def test_https(self, runner, encrypted, monkeypatch):
+        server, certificate = encrypted
+        invocation_id = asked(runner, server.url)
+        attempt(runner)
+        assert "its certificate is not trusted" in callback(runner, invocation_id).last_error
+        assert server.received == []
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        invocation_id = asked(runner, server.url)
+        attempt(runner)
+        assert callback(runner, invocation_id).state is CallbackState.DELIVERED
+        other = asked(runner, server.url.replace("localhost", "127.0.0.1"))
+        attempt(runner)
+        assert "its certificate is not trusted" in callback(runner, other).last_error  # it is another's
+
+    @pytest.mark.parametrize(
+        ("url", "host"),
+        [
+            ("https://hooks.example.com/", "hooks.example.com"),
+            ("http://hooks.example.com/", "hooks.example.com"),
+            ("https://hooks.example.com:80/", "hooks.example.com:80"),
+            ("http://[2606:4700::1111]:81/", "[2606:4700::1111]:81"),
+        ],
+    )
+    def test_whom_the_request_is_for(self, runner, receiver, monkeypatch, url, host):
+        here = receiver.server_address
+        monkeypatch.setattr(Callbacks, "_connect", lambda *_: socket.create_connection(here))
+        asked(runner, url)
+        attempt(runner)
+        assert [headers["host"] for _, headers, _ in receiver.received] == [host]
 
     def test_one_that_sends_a_byte_now_and_then_is_cut_off(self, runner, monkeypatch):
         monkeypatch.setattr(callbacks, "DELIVERY_SECONDS", 1.0)
