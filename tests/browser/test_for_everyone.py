@@ -136,6 +136,43 @@ def test_axe_finds_nothing_serious_in_a_function_that_does_not_start(
     assert not violations(page)
 
 
+PAGES = ["/#/", "/#/invocations", "/#/models", "/#/models/iris_model?version={}", "/#/system"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("address", PAGES)
+def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways_on_each_page(
+    page: Page, base_url: str, trained: str, address: str, scheme: str
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.goto(base_url + address.format(trained))
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("main").get_by_text("Loading", exact=True)).to_have_count(0)
+    page.wait_for_load_state("networkidle")
+    assert not violations(page)
+    for size in (NARROW, WIDE):
+        page.set_viewport_size(size)
+        assert width_is_kept(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_a_comparison(
+    page: Page, base_url: str, client: Client, trained: str, scheme: str
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    ids = [client.invoke("echo", {"text": text}).json["invocation_id"] for text in ("one", "two")]
+    latest = client.invoke("train", {"n_estimators": 2, "cv": 2}).result["model_version"]
+    for query, region in (
+        (f"ids={','.join(ids)}", "Invocations side by side"),
+        (f"model=iris_model&versions={trained},{latest}", "Versions side by side"),
+    ):
+        page.goto(f"{base_url}/#/compare?{query}")
+        expect(page.get_by_role("region", name=region)).to_be_visible()
+        assert not violations(page)
+        page.set_viewport_size(NARROW)
+        assert width_is_kept(page)
+
+
 @pytest.mark.usefixtures("trained")
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["360 px", "4K"])
 def test_nothing_scrolls_sideways(

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from support.client import Client
 
@@ -17,8 +17,12 @@ def history(page: Page, base_url: str) -> Page:
     return page
 
 
-def rows(page: Page):
+def rows(page: Page) -> Locator:
     return page.get_by_role("region", name="History").get_by_role("row")
+
+
+def field(page: Page, name: str) -> Locator:
+    return page.get_by_role("search", name="Filters").get_by_role("combobox", name=name, exact=True)
 
 
 def test_the_newest_stands_first_and_leads_to_its_record(history: Page) -> None:
@@ -29,22 +33,63 @@ def test_the_newest_stands_first_and_leads_to_its_record(history: Page) -> None:
 
 
 def test_filters_narrow_it_and_stand_in_the_address(history: Page, client: Client) -> None:
-    client.post("/invoke", {"function": "raises", "parameters": {"message": "the sky fell"}})
-    history.get_by_label("Function").select_option("raises")
-    history.get_by_label("Status").select_option("Failed")
+    client.invoke("raises", {"message": "the sky fell"})
+    field(history, "Function").select_option("raises")
+    field(history, "Status").select_option("Failed")
     expect(history).to_have_url(re.compile("function=raises&status=failed"))
     expect(rows(history).nth(1)).to_contain_text("raises")
     expect(history.get_by_role("region", name="History")).not_to_contain_text("Succeeded")
     history.reload()
-    expect(history.get_by_label("Function")).to_have_value("raises")
+    expect(field(history, "Function")).to_have_value("raises")
     expect(rows(history).nth(1)).to_contain_text("raises")
 
 
 def test_what_nothing_fits_says_how_to_go_on(history: Page) -> None:
-    history.get_by_label("Text").fill("nothing is called like this 4711")
+    history.get_by_role("searchbox", name="Text").fill("nothing is called like this 4711")
     expect(history.get_by_text("Nothing fits these filters.")).to_be_visible()
     history.get_by_role("link", name="Clear filters").click()
     expect(rows(history).nth(1)).to_be_visible()
+    expect(history.get_by_role("searchbox", name="Text")).to_have_value("")
+
+
+def test_the_way_back_leads_to_the_same_filters(history: Page) -> None:
+    field(history, "Function").select_option("sleep")
+    field(history, "Start").select_option("cold start")
+    rows(history).nth(1).get_by_role("link", name="sleep").click()
+    expect(history.get_by_role("heading", name="sleep invocation", level=1)).to_be_visible()
+    history.go_back()
+    expect(field(history, "Function")).to_have_value("sleep")
+    expect(field(history, "Start")).to_have_value("cold")
+    history.get_by_role("link", name="Clear filters").click()
+    expect(field(history, "Function")).to_have_value("")
+
+
+def test_a_filter_from_a_link_is_shown_and_can_be_taken_away(
+    history: Page, base_url: str, client: Client, trained: str
+) -> None:
+    history.goto(f"{base_url}/#/invocations?model_name=iris_model&model_version={trained}")
+    expect(rows(history).nth(1)).to_contain_text("train")
+    expect(history.get_by_role("region", name="History")).not_to_contain_text("sleep")
+    client.invoke("sleep", {"seconds": 0})
+    history.get_by_role("button", name=f"version {trained}").click()
+    expect(history).to_have_url(re.compile(r"model_name=iris_model$"))
+    history.get_by_role("button", name="model iris_model").click()
+    expect(history).to_have_url(re.compile(r"invocations$"))
+    expect(rows(history).nth(1)).to_contain_text("sleep")
+
+
+def test_rows_that_are_ticked_are_compared(history: Page, client: Client) -> None:
+    for text in ("one", "two"):
+        client.invoke("echo", {"text": text})
+    field(history, "Function").select_option("echo")
+    ticks = history.get_by_role("checkbox", name=re.compile("^Compare echo"))
+    ticks.nth(0).check()
+    expect(history.get_by_text("Tick one more to compare.")).to_be_visible()
+    ticks.nth(1).focus()
+    history.keyboard.press("Space")
+    history.get_by_role("link", name="Compare 2 invocations").click()
+    compared = history.get_by_role("region", name="Invocations side by side")
+    expect(compared.get_by_role("row", name="parameters › text two one, differs")).to_be_visible()
 
 
 def test_a_call_made_elsewhere_appears_by_itself(history: Page, client: Client) -> None:

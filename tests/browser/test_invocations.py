@@ -96,6 +96,132 @@ def test_a_running_one_shows_its_progress_and_its_log_as_they_come(
         assert (log.text_content() or "").count("step 1 printed") == 1
 
 
+def test_it_tells_its_states_and_what_it_ran_with(page: Page, base_url: str, client: Client) -> None:
+    invoked = client.invoke("echo", {"text": "it's me"}).json["invocation_id"]
+    page.goto(f"{base_url}/#/invocations/{invoked}")
+    states = page.get_by_role("region", name="Facts").get_by_role("listitem")
+    expect(states).to_have_text([re.compile(f"^{word}.*after") for word in STATES])
+    origin = page.get_by_role("region", name="Origin")
+    expect(origin.get_by_role("definition").filter(has_text="function-echo:")).to_be_visible()
+    expect(origin).to_contain_text("waited for the result")
+    page.get_by_text("The same call with curl").click()
+    command = page.get_by_role("region", name="curl command")
+    expect(command).to_contain_text(f"curl -X POST {base_url}/invoke")
+    expect(command).to_contain_text("""it'\\''s me""")
+
+
+def test_a_running_one_can_be_cancelled_after_a_question(page: Page, base_url: str, client: Client) -> None:
+    accepted = client.invoke("sleep", {"seconds": 50}, headers={"Prefer": "respond-async"}).json
+    page.goto(f"{base_url}/#/invocations/{accepted['invocation_id']}")
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    cancel.click()
+    question = page.get_by_role("dialog")
+    question.get_by_role("button", name="Let it run").click()
+    expect(question).to_have_count(0)
+    expect(cancel).to_be_focused()
+    cancel.click()
+    question.get_by_role("button", name="Cancel it").click()
+    expect(page.get_by_role("main").get_by_text("Cancelled", exact=True).first).to_be_visible()
+    expect(cancel).to_have_count(0)
+    assert client.record(accepted["invocation_id"])["status"] == "cancelled"
+
+
+def test_it_can_be_run_again_and_both_results_are_shown(page: Page, base_url: str, client: Client) -> None:
+    first = client.invoke("echo", {"text": "again"}).json["invocation_id"]
+    page.goto(f"{base_url}/#/invocations/{first}")
+    panel = page.get_by_role("region", name="Run it again")
+    panel.get_by_role("button", name="As it was then").click()
+    expect(panel).to_contain_text("The same result.")
+    expect(panel.get_by_role("region", name="Result of then")).to_contain_text("again")
+    expect(panel.get_by_role("region", name="Result of the replay")).to_contain_text("again")
+    panel.get_by_role("link", name="Compare both").click()
+    expect(page.get_by_role("region", name="Invocations side by side")).to_contain_text("timings › total_ms")
+    page.go_back()
+    replays = [one for one in client.get("/invocations?function=echo").json["invocations"] if one["replay_of"] == first]
+    page.goto(f"{base_url}/#/invocations/{replays[0]['invocation_id']}")
+    expect(page.get_by_role("region", name="Origin").get_by_role("link", name="Compare both")).to_be_visible()
+
+
+def test_a_replay_that_fails_says_so(page: Page, base_url: str, client: Client) -> None:
+    problem = client.invoke("raises", {"message": "as before"}).problem(500, "handler_error")
+    page.goto(f"{base_url}/#/invocations/{problem['invocation_id']}")
+    panel = page.get_by_role("region", name="Run it again")
+    panel.get_by_role("button", name="As it is today").click()
+    expect(panel).to_contain_text("It fails in the same way.")
+
+
+def test_the_log_has_colours_and_can_be_searched(
+    page: Page, base_url: str, client: Client, drop_function: Callable[[str, str], Path]
+) -> None:
+    (drop_function("echo", "paints") / "handler.py").write_text(PAINTS)
+    invoked = client.invoke("paints", {}).json["invocation_id"]
+    page.goto(f"{base_url}/#/invocations/{invoked}")
+    log = page.get_by_role("region", name="Log text")
+    expect(log.get_by_text("red words", exact=True)).to_have_css("color", "rgb(255, 138, 128)")
+    expect(log).to_contain_text("<b>not bold</b>")
+    expect(log).not_to_contain_text("\x1b")
+    search = page.get_by_role("searchbox", name="Search in the log")
+    search.fill("LINE 29")
+    found = page.get_by_role("search", name="In the log").get_by_role("status")
+    expect(found).to_have_text("1 of 111")
+    search.press("Enter")
+    expect(found).to_have_text("2 of 111")
+    search.press("Shift+Enter")
+    search.press("Shift+Enter")
+    expect(found).to_have_text("111 of 111")
+    expect(log.get_by_role("mark").filter(has_text="line 29").last).to_be_in_viewport()
+    search.fill("nobody wrote this")
+    expect(found).to_have_text("not found")
+    search.press("Escape")
+    expect(search).to_have_value("")
+    page.get_by_role("button", name="To the end").click()
+    expect(log.get_by_text(re.compile("REPORT RequestId:"))).to_be_in_viewport()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the log").click()
+    assert download.value.suggested_filename.endswith(".log")
+
+
+def test_a_log_that_grows_is_followed_until_somebody_scrolls_up(
+    page: Page, base_url: str, client: Client, drop_function: Callable[[str, str], Path]
+) -> None:
+    (drop_function("echo", "chatters") / "handler.py").write_text(CHATTERS)
+    accepted = client.invoke("chatters", {}, headers={"Prefer": "respond-async"}).json
+    page.goto(f"{base_url}/#/invocations/{accepted['invocation_id']}")
+    log = page.get_by_role("region", name="Log text")
+    expect(log.get_by_text(re.compile(r"second 2 line 49\b"))).to_be_in_viewport(timeout=PATIENCE)
+    log.hover()
+    page.mouse.wheel(0, -1500)
+    go_on = page.get_by_role("button", name="Follow to the end")
+    expect(go_on).to_be_visible()
+    before = log.evaluate("log => log.scrollTop")
+    expect(log).to_contain_text("second 5 line 49")
+    assert log.evaluate("log => log.scrollTop") == before, "who reads is left alone"
+    go_on.click()
+    expect(log.get_by_text(re.compile(r"second 7 line 49\b"))).to_be_in_viewport()
+
+
+PATIENCE = 60_000
+STATES = ("Queued", "Starting", "Running", "Succeeded")
+
+PAINTS = """
+def handler(event, context):
+    print("\\x1b[31mred words\\x1b[0m <b>not bold</b>")
+    for number in range(3000):
+        print("line", number)
+    return {}
+"""
+
+CHATTERS = """
+import time
+
+def handler(event, context):
+    for second in range(8):
+        for line in range(50):
+            print("second", second, "line", line, flush=line == 49)
+        time.sleep(1)
+    return {}
+"""
+
 WALKS = """
 import json, time
 

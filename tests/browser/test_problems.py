@@ -124,7 +124,7 @@ def test_a_first_visit_without_runner_says_so(page: Page, base_url: str, expecte
         route.abort()
 
     page.route(API, refuse)
-    page.goto(base_url)
+    page.goto(f"{base_url}/#/functions")
     expect(page.get_by_role("heading", name="The functions cannot be loaded.")).to_be_visible()
     page.unroute(API, refuse)
     page.get_by_role("button", name="Try now").click()

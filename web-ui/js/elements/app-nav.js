@@ -14,6 +14,12 @@ const PAGES = [
 class AppNav extends AppElement {
   static inputs = ["current"];
 
+  /** On a narrow screen the pages do not fit side by side; where one is has to be seen. */
+  updated() {
+    const link = this.querySelector("[aria-current]");
+    if (link) this.scrollLeft += Math.min(0, link.offsetLeft - this.offsetLeft - this.scrollLeft) || Math.max(0, link.offsetLeft - this.offsetLeft + link.offsetWidth - this.scrollLeft - this.clientWidth);
+  }
+
   template() {
     return html`
       <nav aria-label="Pages">

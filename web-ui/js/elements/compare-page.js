@@ -1,10 +1,13 @@
 import { address, api } from "../api.js";
 import { AppElement, define } from "../element.js";
-import { number, relativeTime, shortId, words } from "../format.js";
+import { duration, number, relativeTime, shortId, words } from "../format.js";
 import { icons } from "../icons.js";
+import { poll } from "../poll.js";
 import { linkTo } from "../routes.js";
 import { html, nothing } from "../vendor.js";
 import "./status-badge.js";
+
+const STOPPED = 3_600_000;
 
 /** Several invocations, or several versions of a model, side by side; what differs is marked. */
 class ComparePage extends AppElement {
@@ -12,47 +15,52 @@ class ComparePage extends AppElement {
   #found = null;
   #problem = null;
   #onlyDifferences = false;
-  #signal = null;
+  #look = null;
 
   connected(signal) {
-    this.#signal = signal;
-    this.#read();
-    document.addEventListener("runner:back", () => this.#read(), { signal });
+    // Read once; again only when that failed for a reason that may pass.
+    this.#look = poll((attempt) => this.#read(attempt), () => STOPPED, signal);
+    document.addEventListener("runner:back", () => this.#look(), { signal });
   }
 
-  changed(name, value, before) {
-    if (before !== undefined && String(value) !== String(before)) this.#read();
+  changed(_name, value, before) {
+    if (before === undefined || String(value) === String(before)) return;
+    this.#found = null;
+    this.#look?.();
   }
 
-  async #read() {
+  async #read(signal) {
     try {
       const model = this.query.get("model");
       this.#found = model
-        ? { model, versions: await api.compareVersions(model, this.query.get("versions") ?? "", this.#signal) }
-        : { invocations: await api.compareInvocations(this.query.get("ids") ?? "", this.#signal) };
+        ? { model, versions: await api.compareVersions(model, this.query.get("versions") ?? "", signal) }
+        : { invocations: await api.compareInvocations(this.query.get("ids") ?? "", signal) };
       this.#problem = null;
     } catch (error) {
-      if (this.#signal.aborted) return;
+      if (signal.aborted) return;
       this.#problem = error;
+      if (error.isConnectionTrouble) this.tell("runner:unreachable");
+      if (mayPass(error)) throw error;
+    } finally {
+      if (!signal.aborted) this.update();
     }
-    this.update();
   }
 
   template() {
     return html`
       <header class="page-header"><h1 tabindex="-1">Compare</h1>${this.#introduction()}</header>
-      ${this.#problem ? html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">This cannot be compared.</p><p class="quiet">${this.#problem.message}</p></div></div>` : this.#found === null ? html`<div class="panel" aria-busy="true"><span class="placeholder-line"></span><span class="placeholder-line"></span></div>` : this.#found.model ? this.#versions(this.#found.versions) : this.#invocations(this.#found.invocations)}`;
+      ${this.#problem ? html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">This cannot be compared${mayPass(this.#problem) ? " right now" : nothing}.</p><p class="quiet">${this.#problem.message}${mayPass(this.#problem) ? " This page tries again by itself." : nothing}</p></div></div>` : this.#found === null ? html`<div class="panel" aria-busy="true"><span class="placeholder-line"></span><span class="placeholder-line"></span></div>` : this.#found.model ? this.#versions(this.#found.versions) : this.#invocations(this.#found.invocations)}`;
   }
 
   #introduction() {
-    if (this.#found?.model) return html`<p>Versions of <a href=${linkTo("models", this.#found.model)}>${this.#found.model}</a>, side by side.</p>`;
-    return html`<p>Invocations side by side: only what differs.</p>`;
+    if (this.#found?.model) return html`<p>Versions of <a href=${linkTo("models", this.#found.model)}>${this.#found.model}</a>, side by side. What is not as in the first one is marked.</p>`;
+    return html`<p>Invocations side by side: only what differs. What is not as in the first one is marked.</p>`;
   }
 
   #versions({ versions, metrics, parameters }) {
     const rows = (title, values) => html`
       <tr class="group"><th scope="rowgroup" colspan=${versions.length + 1}>${title}</th></tr>
-      ${values.filter((one) => one.differs || !this.#onlyDifferences).map((one) => html`<tr data-differs=${one.differs}><th scope="row">${words(one.name)}</th>${versions.map(({ version }) => html`<td class="numeral">${show(one.values[version])}</td>`)}</tr>`)}`;
+      ${values.filter((one) => one.differs || !this.#onlyDifferences).map((one) => html`<tr><th scope="row">${words(one.name)}</th>${cells(versions.map(({ version }) => one.values[version]), (value) => show(value), "numeral")}</tr>`)}`;
     return html`<section class="panel" aria-label="Versions side by side">
       <label class="check"><input type="checkbox" class="form-check-input" .checked=${this.#onlyDifferences} @change=${(event) => { this.#onlyDifferences = event.target.checked; this.update(); }}> Only what differs</label>
       <div class="table-scroll" tabindex="0" role="group" aria-label="Versions side by side"><table class="table compare">
@@ -67,11 +75,24 @@ class ComparePage extends AppElement {
     return html`<section class="panel" aria-label="Invocations side by side">
       <div class="table-scroll" tabindex="0" role="group" aria-label="Invocations side by side"><table class="table compare">
         <thead><tr><th scope="col"><span class="visually-hidden">What</span></th>${invocations.map((one) => html`<th scope="col"><a class="mono" href=${address.invocation(one.invocation_id)}>${shortId(one.invocation_id)}</a><div class="quiet">${one.function}, ${relativeTime(one.created_at)}</div><status-badge .status=${one.status}></status-badge></th>`)}</tr></thead>
-        <tbody>${differences.length === 0 ? html`<tr><td colspan=${invocations.length + 1}>They do not differ in anything that is compared: parameters, results, timings, image, model.</td></tr>` : differences.map((one) => html`<tr data-differs="true"><th scope="row" class="mono wrap">${path(one.pointer)}</th>${invocations.map(({ invocation_id: id }) => html`<td class="wrap">${show(one.values[id])}</td>`)}</tr>`)}</tbody>
+        <tbody>${differences.length === 0 ? html`<tr><td colspan=${invocations.length + 1}>They do not differ in anything that is compared: parameters, results, timings, image, model.</td></tr>` : differences.map((one) => html`<tr><th scope="row" class="mono wrap">${path(one.pointer)}</th>${cells(invocations.map(({ invocation_id: id }) => one.values[id]), (value) => (one.pointer.startsWith("/timings/") && typeof value === "number" ? duration(value) : show(value)), "wrap")}</tr>`)}</tbody>
       </table></div>
       ${isTruncated ? html`<p class="quiet">There are more differences than are shown.</p>` : nothing}
     </section>`;
   }
+}
+
+function mayPass({ status }) {
+  return status === 0 || status >= 500;
+}
+
+/** One cell for each; the mark says that it is not the same as in the first. */
+function cells(values, words, kind) {
+  const first = JSON.stringify(values[0]);
+  return values.map((value) => {
+    const isOther = JSON.stringify(value) !== first;
+    return html`<td class=${kind} data-differs=${isOther}>${words(value)}${isOther ? html`<span class="visually-hidden">, differs</span>` : nothing}</td>`;
+  });
 }
 
 function show(value) {

@@ -12,6 +12,7 @@ const STATUSES = ["queued", "starting", "running", "succeeded", "failed", "timed
 const SPANS = { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days" };
 const HOURS = { "1h": 1, "24h": 24, "7d": 168 };
 const STARTS = ["cold", "warm", "reused"];
+const FILTERS = ["function", "status", "start", "q", "model_name", "model_version", "run_id"];
 const TYPING_MS = 250;
 const FULL = 200;
 const MOST_COMPARED = 10;
@@ -37,6 +38,10 @@ class InvocationsPage extends AppElement {
     this.#readFunctions(signal);
   }
 
+  disconnected() {
+    clearTimeout(this.#typing);
+  }
+
   changed(name, value, before) {
     if (before === undefined || String(value) === String(before)) return;
     this.#newest = null;
@@ -48,13 +53,14 @@ class InvocationsPage extends AppElement {
   #filters() {
     const span = this.query.get("span");
     const since = HOURS[span] ? new Date(Date.now() - HOURS[span] * 3_600_000).toISOString() : undefined;
-    return { ...Object.fromEntries(this.query), span: undefined, since };
+    return { ...Object.fromEntries(FILTERS.map((name) => [name, this.query.get(name)])), since };
   }
 
   async #read(signal) {
     try {
       const page = await api.history({ ...this.#filters(), limit: STEP }, signal);
       this.#keep(page);
+      await this.#refresh(signal);
       this.#problem = null;
     } catch (error) {
       if (signal.aborted) return;
@@ -74,11 +80,21 @@ class InvocationsPage extends AppElement {
     this.#newest = invocations;
   }
 
+  /** Those that had not ended when the first page pushed them out: they are not in it any more. */
+  async #refresh(signal) {
+    const open = this.#older.filter((one) => !isFinal(one.status)).slice(0, STEP / 5);
+    const read = await Promise.all(open.map((one) => api.invocation(one.invocation_id, signal)));
+    const now = new Map(read.map((one) => [one.invocation_id, one]));
+    this.#older = this.#older.map((one) => now.get(one.invocation_id) ?? one);
+  }
+
   async #readOlder() {
+    const filters = String(this.query);
     this.#isLoadingOlder = true;
     this.update();
     try {
       const { invocations, next } = await api.history({ ...this.#filters(), limit: FULL, before: this.#next });
+      if (filters !== String(this.query)) return;
       const known = new Set([...this.#newest, ...this.#older].map((one) => one.invocation_id));
       this.#older = [...this.#older, ...invocations.filter((one) => !known.has(one.invocation_id))];
       this.#next = next;
@@ -149,7 +165,7 @@ class InvocationsPage extends AppElement {
         <label><span>Time</span>
           <select class="form-select" @change=${(event) => this.#filter("span", event.target.value)}>
             <option value="">All time</option>
-            ${Object.entries(SPANS).map(([value, words]) => html`<option value=${value} ?selected=${value === this.query.get("span")}>${words}</option>`)}
+            ${Object.entries(SPANS).map(([value, words]) => html`<option value=${value} .selected=${value === this.query.get("span")}>${words}</option>`)}
           </select>
         </label>
         <label class="wide"><span>Text</span>
@@ -164,7 +180,7 @@ class InvocationsPage extends AppElement {
 
   #choices(names, chosen, words = (name) => name) {
     const all = chosen && !names.includes(chosen) ? [...names, chosen] : names;
-    return all.map((name) => html`<option value=${name} ?selected=${name === chosen}>${words(name)}</option>`);
+    return all.map((name) => html`<option value=${name} .selected=${name === chosen}>${words(name)}</option>`);
   }
 
   #chips() {
@@ -232,7 +248,7 @@ class InvocationsPage extends AppElement {
 function outcome(one) {
   if (one.status === "queued" && one.next_attempt_at) return `Attempt ${one.attempt} waits. ${one.error?.message ?? ""}`;
   if (one.status === "queued") return one.queue_position ? `Place ${one.queue_position} in the queue` : "";
-  if (one.progress) return [one.progress.message, one.progress.total ? `${one.progress.done} of ${one.progress.total}` : ""].filter(Boolean).join(", ");
+  if (one.progress && !isFinal(one.status)) return [one.progress.message, one.progress.total ? `${one.progress.done} of ${one.progress.total}` : ""].filter(Boolean).join(", ");
   if (one.error) return one.error.diagnosis?.cause ?? one.error.message;
   const { result } = one;
   if (result && typeof result === "object") {

@@ -10,6 +10,7 @@ import "./log-block.js";
 const LINES = 10_000;
 // This near to the end counts as the end: heights are rounded.
 const NEAR = 24;
+const TYPING_MS = 120;
 
 /**
  * The last lines of an invocation's log with their colours, followed live until it is closed; to search, to copy, to take along. Tells
@@ -29,6 +30,7 @@ class LogPane extends AppElement {
   #isWrapped = false;
   #needle = "";
   #chosen = 0;
+  #typing = null;
   #sizes = null;
   #copied = () => this.#log.toString();
 
@@ -38,6 +40,7 @@ class LogPane extends AppElement {
   }
 
   disconnected() {
+    clearTimeout(this.#typing);
     this.#sizes.disconnect();
     this.#following?.abort();
   }
@@ -129,7 +132,13 @@ class LogPane extends AppElement {
     return this.#log.blocks.flatMap((block) => block.lines.flatMap(({ text }, line) => occurrences(text, this.#needle).map((at) => ({ block, line, at }))));
   }
 
+  #type(needle) {
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => this.#search(needle), TYPING_MS);
+  }
+
   #search(needle) {
+    clearTimeout(this.#typing);
     this.#needle = needle;
     this.#chosen = 0;
     this.#go(0);
@@ -158,7 +167,8 @@ class LogPane extends AppElement {
   }
 
   #typed(event) {
-    if (event.key === "Enter") this.#go(event.shiftKey ? -1 : 1);
+    if (event.key === "Enter" && event.target.value !== this.#needle) this.#search(event.target.value);
+    else if (event.key === "Enter") this.#go(event.shiftKey ? -1 : 1);
     else if (event.key === "Escape" && this.#needle !== "") this.#search("");
     else return;
     event.preventDefault();
@@ -198,7 +208,7 @@ class LogPane extends AppElement {
     const isSearching = this.#needle !== "";
     return html`
       <span class="log-search" role="search" aria-label="In the log">
-        <input class="form-control" type="search" aria-label="Search in the log" placeholder="Search" .value=${this.#needle} @input=${(event) => this.#search(event.target.value)} @keydown=${(event) => this.#typed(event)}>
+        <input class="form-control" type="search" aria-label="Search in the log" placeholder="Search" .value=${this.#needle} @input=${(event) => this.#type(event.target.value)} @keydown=${(event) => this.#typed(event)}>
         <span class="quiet numeral" role="status">${isSearching ? (found.length === 0 ? "not found" : `${this.#chosen + 1} of ${found.length}`) : nothing}</span>
         ${isSearching && found.length > 1 ? html`<button type="button" class="quiet-button" @click=${() => this.#go(-1)}>Previous<span class="visually-hidden"> in the log</span></button><button type="button" class="quiet-button" @click=${() => this.#go(1)}>Next<span class="visually-hidden"> in the log</span></button>` : nothing}
       </span>

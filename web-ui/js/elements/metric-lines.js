@@ -4,6 +4,9 @@ import { html } from "../vendor.js";
 
 const MEASURES = ["accuracy", "precision", "recall", "f1_score"];
 const COLOURS = ["--accent", "--good", "--making", "--bad"];
+// Measures are often equal: lines of different kinds let the one below be seen, also without colours.
+const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
+const POINTS = ["circle", "rect", "triangle", "rectRot"];
 
 /** A model's measures over its versions, as lines. The table of versions beside it has the same numbers. */
 class MetricLines extends AppElement {
@@ -43,6 +46,8 @@ class MetricLines extends AppElement {
           borderColor: colour(COLOURS[index]),
           backgroundColor: colour(COLOURS[index]),
           borderWidth: 2,
+          borderDash: DASHES[index],
+          pointStyle: POINTS[index],
           pointRadius: ordered.length > 40 ? 0 : 3,
           spanGaps: true,
         })),
@@ -51,7 +56,7 @@ class MetricLines extends AppElement {
         animation: false,
         maintainAspectRatio: false,
         interaction: { mode: "index", intersect: false },
-        plugins: { legend: { position: "bottom", labels: { boxWidth: 10, boxHeight: 10 } } },
+        plugins: { legend: { position: "bottom", labels: { usePointStyle: true, pointStyleWidth: 10, boxHeight: 7 } } },
         scales: {
           x: { title: { display: true, text: "version" }, grid: { display: false } },
           y: { border: { display: false }, max: 1, suggestedMin: 0.8, ticks: { maxTicksLimit: 6 } },

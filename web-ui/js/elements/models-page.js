@@ -23,6 +23,7 @@ class ModelsPage extends AppElement {
     } catch (error) {
       if (signal.aborted) return;
       this.#problem = error;
+      if (error.isConnectionTrouble) this.tell("runner:unreachable");
       throw error;
     } finally {
       if (!signal.aborted) this.update();

@@ -96,7 +96,7 @@ class OverviewPage extends AppElement {
     return html`
       <div class="tiles">
         ${tile("Invocations", String(total.count), WINDOWS[this.#window].toLowerCase())}
-        ${tile("Failed", total.count ? percent(total.failures / total.count) : "–", total.failures ? html`<a href=${linkTo("invocations", undefined, { status: "failed" })}>${total.failures} to look at</a>` : "nothing to look at", total.failures ? "bad" : undefined)}
+        ${tile("Failed", total.count ? percent(total.failures / total.count) : "–", total.failures ? html`<a href=${linkTo("invocations", undefined, { status: BAD, span: this.#window })}>${total.failures} to look at</a>` : "nothing to look at", total.failures ? "bad" : undefined)}
         ${tile("Median latency", duration(total.total_ms.p50), `95 % within ${duration(total.total_ms.p95)}`)}
         ${tile("Ready containers", String(this.#debug.pool.ready), warmWords(total.starts))}
         ${tile("Running now", String(running), open.queued ? `${open.queued} in the queue` : "nothing waits")}
@@ -112,11 +112,11 @@ class OverviewPage extends AppElement {
       </section>
       <div class="work even">
         <section class="panel" aria-label="Running now">
-          <div class="panel-head"><h2>Running now</h2><a href=${linkTo("invocations", undefined, { status: "running" })}>All</a></div>
+          <div class="panel-head"><h2>Running now</h2><a href=${linkTo("invocations", undefined, { status: OPEN })}>All</a></div>
           ${this.#open.length === 0 ? html`<div class="empty small">${icons.play}<p>Nothing runs.</p></div>` : html`<ul class="calls">${repeat(this.#open, (one) => one.invocation_id, (one) => this.#call(one))}</ul>`}
         </section>
         <section class="panel" aria-label="Last failures">
-          <div class="panel-head"><h2>Last failures</h2><a href=${linkTo("invocations", undefined, { status: "failed" })}>All</a></div>
+          <div class="panel-head"><h2>Last failures</h2><a href=${linkTo("invocations", undefined, { status: BAD })}>All</a></div>
           ${this.#failed.length === 0 ? html`<div class="empty small">${icons.list}<p>Nothing has failed.</p></div>` : html`<ul class="calls">${repeat(this.#failed, (one) => one.invocation_id, (one) => this.#call(one))}</ul>`}
         </section>
       </div>
@@ -142,14 +142,19 @@ class OverviewPage extends AppElement {
     const figures = new Map(this.#statistics.functions.map((one) => [one.function, one]));
     const names = [...new Set([...Object.keys(this.#debug.pool.functions), ...figures.keys()])].sort();
     if (names.length === 0) return html`<p class="quiet">There are no functions yet: drop a folder into <code>functions/</code>.</p>`;
-    return html`<div class="table-scroll" tabindex="0" role="group" aria-label="Functions"><table class="table">
-      <thead><tr><th scope="col">Function</th><th scope="col" class="numeral">Invocations</th><th scope="col" class="numeral">Failed</th><th scope="col" class="numeral">Median</th><th scope="col" class="numeral">95 %</th><th scope="col">Containers</th></tr></thead>
-      <tbody>${names.map((name) => {
-        const one = figures.get(name);
-        const pool = this.#debug.pool.functions[name];
-        return html`<tr><th scope="row"><a href=${linkTo("functions", name)}>${name}</a></th><td class="numeral">${one?.count ?? 0}</td><td class="numeral">${one?.failures ?? 0}</td><td class="numeral">${duration(one?.total_ms.p50)}</td><td class="numeral">${duration(one?.total_ms.p95)}</td><td class="quiet">${pool ? poolWords(pool) || "none is kept ready" : "removed"}</td></tr>`;
-      })}</tbody>
-    </table></div>`;
+    const pools = this.#debug.pool.functions;
+    const isBusy = (name) => figures.has(name) || Boolean(pools[name] && poolWords(pools[name]));
+    const busy = names.filter(isBusy);
+    const quiet = names.filter((name) => !isBusy(name));
+    return html`
+      ${busy.length === 0 ? nothing : html`<div class="table-scroll" tabindex="0" role="group" aria-label="Functions"><table class="table">
+        <thead><tr><th scope="col">Function</th><th scope="col" class="numeral">Invocations</th><th scope="col" class="numeral">Failed</th><th scope="col" class="numeral">Median</th><th scope="col" class="numeral">95 %</th><th scope="col">Containers</th></tr></thead>
+        <tbody>${busy.map((name) => {
+          const one = figures.get(name);
+          return html`<tr><th scope="row"><a href=${linkTo("functions", name)}>${name}</a></th><td class="numeral">${one?.count ?? 0}</td><td class="numeral">${one?.failures ?? 0}</td><td class="numeral">${duration(one?.total_ms.p50)}</td><td class="numeral">${duration(one?.total_ms.p95)}</td><td class="quiet">${pools[name] ? poolWords(pools[name]) || "none is kept ready" : "removed"}</td></tr>`;
+        })}</tbody>
+      </table></div>`}
+      ${quiet.length === 0 ? nothing : html`<p class="quiet below">${busy.length === 0 ? "No calls" : "Without calls"} in this time: ${quiet.map((name, index) => html`${index > 0 ? ", " : nothing}<a href=${linkTo("functions", name)}>${name}</a>`)}.</p>`}`;
   }
 }
 

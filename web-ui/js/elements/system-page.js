@@ -61,7 +61,7 @@ class SystemPage extends AppElement {
       </div>
       <section class="panel" aria-label="Ready containers">
         <h2>Ready containers</h2>
-        <dl class="rows">${Object.entries(debug.pool.functions).map(([name, pool]) => html`<div><dt><a href=${linkTo("functions", name)}>${name}</a></dt><dd><pool-state .pool=${pool}></pool-state></dd></div>`)}</dl>
+        ${this.#pools(debug.pool.functions)}
       </section>
       ${this.#retention(debug.retention)}
       <section class="panel" aria-label="Invocations on record">
@@ -74,7 +74,7 @@ class SystemPage extends AppElement {
       </section>
       <section class="panel" aria-label="Images">
         <h2>Images of functions</h2>
-        ${broken(debug.images) ?? table(["Name", "Size", "Built"], debug.images, (one) => html`<tr><th scope="row" class="mono">${one.tag}</th><td class="numeral">${bytes(one.size_bytes)}</td><td><time datetime=${one.built_at} title=${time(one.built_at)}>${relativeTime(one.built_at)}</time></td></tr>`, (one) => one.tag, "No image has been built yet.")}
+        ${broken(debug.images) ?? table(["Name", "# Size", "Built"], debug.images, (one) => html`<tr><th scope="row" class="mono">${one.tag}</th><td class="numeral">${bytes(one.size_bytes)}</td><td><time datetime=${one.built_at} title=${time(one.built_at)}>${relativeTime(one.built_at)}</time></td></tr>`, (one) => one.tag, "No image has been built yet.")}
       </section>
       <section class="panel" aria-label="Settings">
         <h2>Settings in force</h2>
@@ -85,15 +85,26 @@ class SystemPage extends AppElement {
       </section>`;
   }
 
+  /** Each function that keeps some ready or has some now; the others in one line. */
+  #pools(pools) {
+    const all = Object.entries(pools);
+    const isOff = ([, pool]) => pool.state === "off" && !pool.ready && !pool.starting && !pool.busy && !pool.waiting;
+    const off = all.filter(isOff).map(([name]) => name);
+    return html`
+      <dl class="rows">${repeat(all.filter((one) => !isOff(one)), ([name]) => name, ([name, pool]) => html`<div><dt><a href=${linkTo("functions", name)}>${name}</a></dt><dd><pool-state .pool=${pool}></pool-state></dd></div>`)}</dl>
+      ${all.length === 0 ? html`<p class="quiet">There are no functions yet.</p>` : nothing}
+      ${off.length === 0 ? nothing : html`<p class="quiet below">Each call gets a container made for it: ${off.map((name, index) => html`${index > 0 ? ", " : nothing}<a href=${linkTo("functions", name)}>${name}</a>`)}.</p>`}`;
+  }
+
   /** What there is, what would be removed now, and what the last run removed. */
   #retention(retention) {
     if (!retention) return nothing;
     return html`<section class="panel" aria-label="Disk">
       <h2>What is kept on the disk</h2>
       ${broken(retention) ?? html`
-        ${table(["Kind", "There is", "Would go now"], Object.keys({ ...retention.stored, ...retention.removable }), (kind) => html`<tr><th scope="row">${words(kind)}</th><td class="numeral">${amount(retention.stored[kind])}</td><td class="numeral">${amount(retention.removable[kind])}</td></tr>`, (kind) => kind, "There is nothing yet.")}
+        ${table(["Kind", "# There is", "# Would go now"], Object.keys({ ...retention.stored, ...retention.removable }), (kind) => html`<tr><th scope="row">${words(kind)}</th><td class="numeral">${amount(retention.stored[kind])}</td><td class="numeral">${amount(retention.removable[kind])}</td></tr>`, (kind) => kind, "There is nothing yet.")}
         ${retention.problem ? html`<p class="note" data-tone="waiting">${retention.problem}</p>` : nothing}
-        <p class="quiet">${removed(retention.last_run)}</p>`}
+        <p class="quiet below">${removed(retention.last_run)}</p>`}
     </section>`;
   }
 }
@@ -121,9 +132,10 @@ function tile(name, value, note) {
   return html`<div class="tile panel"><h2>${name}</h2><p class="value">${value}</p><p class="quiet">${note}</p></div>`;
 }
 
+/** A column whose name begins with "# " has numbers. */
 function table(columns, rows, row, key, emptyWords) {
   if (rows.length === 0) return html`<p class="quiet">${emptyWords}</p>`;
-  return html`<div class="table-scroll" tabindex="0" role="group" aria-label="Table"><table class="table table-sm"><thead><tr>${columns.map((one) => html`<th scope="col">${one}</th>`)}</tr></thead><tbody>${repeat(rows, key, row)}</tbody></table></div>`;
+  return html`<div class="table-scroll" tabindex="0" role="group" aria-label="Table"><table class="table table-sm"><thead><tr>${columns.map((one) => html`<th scope="col" class=${one.startsWith("# ") ? "numeral" : ""}>${one.replace("# ", "")}</th>`)}</tr></thead><tbody>${repeat(rows, key, row)}</tbody></table></div>`;
 }
 
 define("system-page", SystemPage);
