@@ -89,7 +89,11 @@ def test_rows_that_are_ticked_are_compared(history: Page, client: Client) -> Non
     history.keyboard.press("Space")
     history.get_by_role("link", name="Compare 2 invocations").click()
     compared = history.get_by_role("region", name="Invocations side by side")
-    expect(compared.get_by_role("row", name="parameters › text two one, differs")).to_be_visible()
+    expect(
+        compared.get_by_role(
+            "row", name="parameters \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} text two one, differs"
+        )
+    ).to_be_visible()
 
 
 def test_a_call_made_elsewhere_appears_by_itself(history: Page, client: Client) -> None:

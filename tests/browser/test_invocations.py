@@ -135,7 +135,9 @@ def test_it_can_be_run_again_and_both_results_are_shown(page: Page, base_url: st
     expect(panel.get_by_role("region", name="Result of then")).to_contain_text("again")
     expect(panel.get_by_role("region", name="Result of the replay")).to_contain_text("again")
     panel.get_by_role("link", name="Compare both").click()
-    expect(page.get_by_role("region", name="Invocations side by side")).to_contain_text("timings › total_ms")
+    expect(page.get_by_role("region", name="Invocations side by side")).to_contain_text(
+        "timings \N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK} total_ms"
+    )
     page.go_back()
     replays = [one for one in client.get("/invocations?function=echo").json["invocations"] if one["replay_of"] == first]
     page.goto(f"{base_url}/#/invocations/{replays[0]['invocation_id']}")

@@ -186,7 +186,7 @@ def test_the_answers_of_train_and_predict_have_every_promised_field():
 
     assert set(train) == {
         *("accuracy", "precision", "recall", "f1_score", "training_time_seconds", "model_name", "model_version"),
-        *("model_uri", "run_id", "experiment_id", "parameters"),
+        *("model_uri", "run_id", "experiment_id", "parameters", "confusion_matrix", "feature_importances"),
     }
     assert set(predict) == {
         *("prediction", "probabilities", "model_name", "model_version", "model_uri", "model_format"),
