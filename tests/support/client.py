@@ -72,12 +72,20 @@ class Client:
         return self.request("POST", path, **options)
 
     def invoke(
-        self, function: str, parameters: dict[str, Any] | None = None, *, timeout: float | None = None, **options: Any
+        self,
+        function: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        callback_url: str | None = None,
+        **options: Any,
     ) -> Answer:
         """POST /invoke; ``timeout`` is the function's, in seconds."""
         body: dict[str, Any] = {"function": function, "parameters": parameters or {}}
         if timeout is not None:
             body["timeout"] = timeout
+        if callback_url is not None:
+            body["callback_url"] = callback_url
         return self.post("/invoke", json=body, **options)
 
     def record(self, invocation_id: str) -> dict[str, Any]:
