@@ -197,15 +197,16 @@ class Invoker:
             AlreadyHandled: the request's occurrence of a schedule is dealt with; nothing was accepted.
         """
         function, parameters = self._look_up(request)
-        waiting, _ = self._store.backlog()
-        if waiting >= self._settings.backlog_limit:
-            raise Busy(
-                f"{waiting} asynchronous invocations wait already (BACKLOG_LIMIT). Try again later.",
-                retry_after=self._pool.expected_wait(function),
-                function=function.name,
-            )
         now = utc_now()
         with self._keys.held(function.name, request.idempotency_key):
+            key = self._free_key(function, request)
+            waiting, _ = self._store.backlog()
+            if waiting >= self._settings.backlog_limit:  # after the key: a repetition is not one more
+                raise Busy(
+                    f"{waiting} asynchronous invocations wait already (BACKLOG_LIMIT). Try again later.",
+                    retry_after=self._pool.expected_wait(function),
+                    function=function.name,
+                )
             accepted = self._store.start(
                 replace(
                     _accepted(new_invocation_id(), function, parameters, request),
@@ -213,7 +214,7 @@ class Invoker:
                     max_attempts=self._settings.max_attempts,
                     expires_at=now + timedelta(seconds=self._settings.max_queue_age),
                 ),
-                key=self._free_key(function, request),
+                key=key,
                 occurrence=request.occurrence,
             )
         self.has_work.set()

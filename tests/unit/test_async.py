@@ -495,6 +495,16 @@ class TestIdempotency:
         assert len(set(ids)) == 1
         assert runner.engine.calls.count("create") == 1
 
+    def test_a_repetition_finds_its_answer_when_no_more_may_wait(self, make_runner):
+        runner = make_runner(backlog_limit=1)
+        runner.add("echo", ECHO)
+        first = runner.invoker.submit(Request("echo", {}, idempotency_key="k"))
+        with pytest.raises(Repeated) as caught:
+            runner.invoker.submit(Request("echo", {}, idempotency_key="k"))
+        assert caught.value.invocation_id == first.id
+        with pytest.raises(Busy):
+            runner.invoker.submit(Request("echo", {}, idempotency_key="other"))
+
     def test_a_failure_is_remembered_too(self, runner):
         runner.add("bad", "def handler(event, context):\n    raise ValueError('no')\n")
         with pytest.raises(HandlerError):

@@ -18,7 +18,7 @@ from function_runner.store import Repeated
 from support.verify import Snapshot, Verifier
 from support.waiting import wait_until
 
-MOST_STEPS = 24
+MOST_STEPS = 26
 MANIFESTS = {
     "single-use": "",
     "reused": "invocations_per_container: 5",
