@@ -22,7 +22,7 @@ from support.waiting import wait_until
 SHIPPED = ("train", "predict")
 RECEIVER = "callback-receiver"  # the one host beside the public ones that callbacks may go to
 # Small enough to be reached by a test
-LIMITS = {"MAX_CONCURRENCY": "4", "QUEUE_LIMIT": "24", "INIT_TIMEOUT": "30", "RETRY_PAUSE": "1"}
+LIMITS = {"MAX_CONCURRENCY": "4", "QUEUE_LIMIT": "24", "INIT_TIMEOUT": "30", "RETRY_PAUSE": "1", "MAX_ATTEMPTS": "10"}
 
 
 class Stack(Client):
