@@ -136,7 +136,7 @@ def test_axe_finds_nothing_serious_in_a_function_that_does_not_start(
     assert not violations(page)
 
 
-PAGES = ["/#/", "/#/invocations", "/#/models", "/#/models/iris_model?version={}", "/#/system"]
+PAGES = ["/#/", "/#/functions", "/#/invocations", "/#/models", "/#/models/iris_model?version={}", "/#/system"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -171,6 +171,25 @@ def test_axe_finds_nothing_serious_in_a_comparison(
         assert not violations(page)
         page.set_viewport_size(NARROW)
         assert width_is_kept(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_json_and_in_a_call_under_way(
+    open_function: Callable[[str], Page], scheme: str
+) -> None:
+    page = open_function("sleep")
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.get_by_text("As curl or Python").click()
+    expect(page.get_by_role("region", name="curl call")).to_be_visible()
+    page.get_by_role("button", name="JSON", exact=True).click()
+    page.get_by_role("textbox", name="Parameters as JSON").fill('{"seconds": 40}')
+    page.get_by_role("button", name="Run sleep").click()
+    expect(page.get_by_role("region", name="Log text")).to_contain_text("START RequestId:")
+    assert not violations(page)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("region", name="Result")).to_contain_text("cancelled")
+    page.get_by_role("textbox", name="Parameters as JSON").fill("{")
+    assert not violations(page)
 
 
 @pytest.mark.usefixtures("trained")

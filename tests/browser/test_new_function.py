@@ -1,6 +1,5 @@
 """A function that is dropped into the running system."""
 
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from playwright.sync_api import Page, expect
 def test_it_appears_by_itself_with_a_form_and_can_be_run(
     page: Page, base_url: str, drop_function: Callable[[str, str], Path], run: Callable[[str], None]
 ) -> None:
-    page.goto(base_url)
+    page.goto(f"{base_url}/#/functions/train")
     functions = page.get_by_role("navigation", name="Functions")
     expect(functions.get_by_role("link", name="train")).to_be_visible()
     drop_function("sleep", "newcomer")
@@ -25,8 +24,8 @@ def test_one_without_a_manifest_takes_its_parameters_as_json(
     page: Page, base_url: str, drop_function: Callable[[str, str], Path], run: Callable[[str], None]
 ) -> None:
     drop_function("no-manifest", "plain-newcomer")
-    page.goto(base_url)
-    page.get_by_role("link", name="plain-newcomer").click()
+    page.goto(f"{base_url}/#/functions/train")
+    page.get_by_role("navigation", name="Functions").get_by_role("link", name="plain-newcomer").click()
     page.get_by_role("textbox", name="Parameters as JSON").fill('{"greeting": "hello"}')
     run("plain-newcomer")
     expect(page.get_by_role("region", name="Result")).to_contain_text("hello")
@@ -34,9 +33,9 @@ def test_one_without_a_manifest_takes_its_parameters_as_json(
 
 def test_it_disappears_with_its_folder(page: Page, base_url: str, drop_function: Callable[[str, str], Path]) -> None:
     folder = drop_function("echo", "short-lived")
-    page.goto(base_url)
+    page.goto(f"{base_url}/#/functions/train")
     link = page.get_by_role("navigation", name="Functions").get_by_role("link", name="short-lived")
     expect(link).to_be_visible()
     shutil.rmtree(folder)
     expect(link).to_have_count(0)
-    expect(page.get_by_role("link", name=re.compile("^train"))).to_be_visible()
+    expect(page.get_by_role("heading", name="train", exact=True)).to_be_visible()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -64,7 +65,7 @@ def test_many_rows_are_one_line_each(open_function: Callable[[str], Page], run: 
     expect(rows.nth(1)).to_contain_text("setosa")
     expect(rows.nth(2)).to_contain_text("virginica")
     cells = rows.nth(1).get_by_role("cell")
-    expect(cells).to_have_count(4)
+    expect(cells).to_have_count(8)  # four features, the class, three probabilities
     assert len({cell.bounding_box()["y"] for cell in cells.all()}) == 1, "a row is one line"
 
 
@@ -88,3 +89,59 @@ def test_what_is_no_number_is_said_before_anything_is_sent(open_function: Callab
     page.get_by_role("button", name="Run predict").click()
     expect(features).to_have_accessible_description(re.compile('"three" is not a number'))
     expect(page.get_by_text("Nothing has run here yet.")).to_be_visible()
+
+
+def test_the_chosen_version_shows_its_measures_and_leads_to_its_page(
+    open_function: Callable[[str], Page], client: Client
+) -> None:
+    newest = client.get("/models/iris_model/versions?limit=1").json["versions"][0]["version"]
+    page = open_function("predict")
+    parameters = page.get_by_role("region", name="Parameters")
+    expect(parameters).to_contain_text(re.compile(rf"Version {newest} .*accuracy 0\.\d+, precision 0\.\d+"))
+    expect(parameters.get_by_role("link", name=f"Version {newest}")).to_have_attribute(
+        "href", f"#/models/iris_model?version={newest}"
+    )
+
+
+def test_a_csv_file_becomes_predictions_and_these_become_a_csv_file(
+    open_function: Callable[[str], Page], run: Callable[[str], None], tmp_path: Path
+) -> None:
+    table = tmp_path / "flowers.csv"
+    table.write_text("\ufeffsl;sw;pl;pw\n5,1;3,5;1,4;0,2\n6,7;3;5,2;2,3\n", encoding="utf-8")
+    page = open_function("predict")
+    page.get_by_label("Read a CSV file").set_input_files(table)
+    expect(page.get_by_text("2 rows of 4 values. The first line has no numbers and is left out")).to_be_visible()
+    run("predict")
+    result = page.get_by_role("region", name="Result")
+    expect(result.get_by_text("2 predictions")).to_be_visible()
+    with page.expect_download() as download:
+        result.get_by_role("link", name="Download CSV").click()
+    assert download.value.suggested_filename == "predictions.csv"
+    lines = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("row,Feature 1,Feature 2,Feature 3,Feature 4,prediction,probability setosa")
+    assert lines[1].startswith("1,5.1,3.5,1.4,0.2,setosa,")
+    assert lines[2].startswith("2,6.7,3,5.2,2.3,virginica,")
+
+
+def test_a_file_that_is_dropped_is_read(open_function: Callable[[str], Page]) -> None:
+    page = open_function("predict")
+    features = page.get_by_role("textbox", name="features")
+    dropped = page.evaluate_handle(
+        """() => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File(["5.1,3.5,1.4,0.2\\n6.7,3,5.2,2.3\\n"], "flowers.csv", { type: "text/csv" }));
+            return transfer;
+        }"""
+    )
+    features.dispatch_event("drop", {"dataTransfer": dropped})
+    expect(features).to_have_value("5.1,3.5,1.4,0.2\n6.7,3,5.2,2.3")
+    expect(page.get_by_text("2 rows of 4 values.")).to_be_visible()
+
+
+def test_values_outside_of_the_training_range_are_named(
+    open_function: Callable[[str], Page], run: Callable[[str], None]
+) -> None:
+    page = open_function("predict")
+    page.get_by_role("textbox", name="features").fill("51, 3.5, 1.4, 0.2")
+    run("predict")
+    expect(page.get_by_role("note")).to_contain_text("51 is outside of the training range")

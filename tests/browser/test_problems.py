@@ -90,15 +90,6 @@ def test_a_running_call_shows_the_time_and_cannot_be_sent_twice(open_function: C
     assert len(sent) == 1
 
 
-def test_waiting_can_be_stopped(open_function: Callable[[str], Page]) -> None:
-    page = open_function("sleep")
-    page.get_by_role("spinbutton", name="seconds").fill("2")
-    page.get_by_role("button", name="Run sleep").click()
-    page.get_by_role("button", name="Stop waiting").click()
-    expect(page.get_by_text("You stopped waiting.")).to_be_visible()
-    expect(page.get_by_role("button", name="Run sleep")).to_be_focused()
-
-
 def test_it_says_that_the_runner_is_gone_and_goes_on_when_it_is_back(
     open_function: Callable[[str], Page], expected_failures: list[str]
 ) -> None:

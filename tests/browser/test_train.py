@@ -75,3 +75,42 @@ def test_the_usual_parameters_come_first_and_the_rest_is_folded(open_function: C
     expect(page.get_by_role("spinbutton", name="random_state")).to_be_hidden()
     page.get_by_text("More options").click()
     expect(page.get_by_role("spinbutton", name="random_state")).to_be_visible()
+
+
+def test_the_result_shows_where_the_model_errs_and_what_it_looks_at(
+    open_function: Callable[[str], Page], run: Callable[[str], None]
+) -> None:
+    page = open_function("train")
+    page.get_by_role("spinbutton", name="test_size").fill("0.4")
+    run("train")
+    matrix = page.get_by_role("group", name="Confusion matrix")
+    expect(matrix.get_by_role("columnheader")).to_have_text(["True class", "setosa", "versicolor", "virginica"])
+    cells = [int(text) for text in matrix.get_by_role("cell").all_inner_texts()]
+    assert len(cells) == 9
+    assert sum(cells) == 60
+    assert cells[0] == 20, "no setosa is taken for another"
+    importances = page.get_by_role("table", name="Feature importances")
+    expect(importances.get_by_role("row")).to_have_count(4)
+    expect(importances.get_by_role("row").first).to_contain_text("petal")
+
+
+def test_the_result_is_compared_with_the_version_before_and_the_champion(
+    open_function: Callable[[str], Page], run: Callable[[str], None], client: Client
+) -> None:
+    good = client.invoke("train", {"model_name": "rivals"}).result["model_version"]
+    # One tree that may ask one question knows two species only.
+    client.invoke("train", {"model_name": "rivals", "n_estimators": 1, "max_depth": 1})
+    client.request("PUT", "/models/rivals/aliases/champion", json={"version": good})
+    page = open_function("train")
+    page.get_by_role("button", name="JSON", exact=True).click()
+    page.get_by_role("textbox", name="Parameters as JSON").fill(
+        '{"model_name": "rivals", "n_estimators": 1, "max_depth": 2, "test_size": 0.5}'
+    )
+    run("train")
+    comparison = page.get_by_role("group", name="Compared with other versions")
+    expect(comparison.get_by_role("columnheader").nth(2)).to_contain_text("Before")
+    expect(comparison.get_by_role("columnheader").nth(3)).to_contain_text("@champion")
+    expect(comparison.get_by_role("row", name=re.compile("^Accuracy"))).to_contain_text(re.compile("better|worse|same"))
+    expect(page.get_by_role("link", name="Compare them in full")).to_have_attribute(
+        "href", re.compile(r"^#/compare\?model=rivals&versions=\d+%2C\d+%2C\d+$")
+    )
