@@ -5,12 +5,16 @@ import "./copy-button.js";
 
 const LANGUAGES = { curl: { word: "curl", write: curlFor }, python: { word: "Python", write: pythonFor } };
 
-/** The call that the form stands for, as a command and as a program. `parameters` is null while something in the form is wrong. */
+/**
+ * A call as a command and as a program, in the background or not; `wasInBackground` says which comes first. `parameters` is null while
+ * they are not right.
+ */
 class CallSnippets extends AppElement {
-  static inputs = ["name", "parameters"];
+  static inputs = ["name", "parameters", "wasInBackground"];
   #isOpen = false;
   #language = "curl";
-  #isBackground = false;
+  // As it was chosen here; until then as the call was.
+  #chosen = null;
 
   template() {
     return html`<details class="fold snippets" @toggle=${(event) => this.#set(() => (this.#isOpen = event.target.open))}>
@@ -26,13 +30,14 @@ class CallSnippets extends AppElement {
 
   #snippet() {
     const { word, write } = LANGUAGES[this.#language];
-    const text = this.parameters ? write(location.origin, this.name, this.parameters, this.#isBackground) : null;
+    const isBackground = this.#chosen ?? Boolean(this.wasInBackground);
+    const text = this.parameters ? write(location.origin, this.name, this.parameters, isBackground) : null;
     return html`
       <div class="panel-head">
         <div class="segments" role="group" aria-label="Language">
           ${Object.entries(LANGUAGES).map(([value, one]) => html`<button type="button" class="segment" aria-pressed=${value === this.#language} @click=${() => this.#set(() => (this.#language = value))}>${one.word}</button>`)}
         </div>
-        <label class="check"><input type="checkbox" class="form-check-input" .checked=${this.#isBackground} @change=${(event) => this.#set(() => (this.#isBackground = event.target.checked))}> In the background</label>
+        <label class="check"><input type="checkbox" class="form-check-input" .checked=${isBackground} @change=${(event) => this.#set(() => (this.#chosen = event.target.checked))}> In the background</label>
       </div>
       ${text === null
         ? html`<p class="quiet">Something above is not right yet; then the call stands here.</p>`

@@ -1,12 +1,11 @@
 import { address, api, Problem } from "../api.js";
-import { curlFor } from "../curl.js";
 import { AppElement, define } from "../element.js";
 import { isFinal, shortId, time } from "../format.js";
 import { icons } from "../icons.js";
 import { poll } from "../poll.js";
 import { html, nothing } from "../vendor.js";
 import "./busy-clock.js";
-import "./copy-button.js";
+import "./call-snippets.js";
 import "./invocation-facts.js";
 import "./invocation-origin.js";
 import "./invocation-states.js";
@@ -18,6 +17,7 @@ import "./raw-json.js";
 import "./replay-panel.js";
 import "./result-view.js";
 import "./status-badge.js";
+import "./trial-list.js";
 
 const STOPPED = 3_600_000;
 // The log is followed live and tells when there is something to read; this is for the case that it cannot be.
@@ -112,7 +112,6 @@ class InvocationPage extends AppElement {
   }
 
   #details(record) {
-    const curl = curlFor(record.function, record.parameters, { isAsync: record.mode === "async" });
     return html`
       <div class="work even">
         <section class="panel" aria-label="Result">
@@ -122,7 +121,7 @@ class InvocationPage extends AppElement {
         <section class="panel" aria-label="Input">
           <h2>Parameters</h2>
           <pre class="parameters" tabindex="0" role="region" aria-label="Parameters" .textContent=${JSON.stringify(record.parameters ?? {}, null, 2)}></pre>
-          <details class="fold"><summary>The same call with curl</summary><div class="code-block"><copy-button .text=${curl} .name=${"curl command"}></copy-button><pre tabindex="0" role="region" aria-label="curl command" .textContent=${curl}></pre></div></details>
+          <call-snippets .name=${record.function} .parameters=${record.parameters ?? {}} .wasInBackground=${record.mode === "async"}></call-snippets>
         </section>
       </div>
       <div class="work even">
@@ -160,13 +159,15 @@ class InvocationPage extends AppElement {
         <p><busy-clock .since=${this.#receivedAt(record)}></busy-clock></p>
         <progress-bar .progress=${record.progress}></progress-bar>
         <p class="quiet">The result appears here when it is there.</p>
-      </div>`;
+      </div>
+      <trial-list .invocationId=${record.invocation_id} .progress=${record.progress ?? null}></trial-list>`;
     }
     if (record.status !== "succeeded") {
       const problem = Problem.fromRecord(record);
       return html`<problem-alert .problem=${problem} .errors=${problem.errors}></problem-alert>`;
     }
-    return html`<result-view .result=${record.result}></result-view>`;
+    const isSearch = Number.isInteger(record.result?.n_trials);
+    return html`<result-view .result=${record.result} .parameters=${record.parameters}></result-view>${isSearch ? html`<trial-list .invocationId=${record.invocation_id}></trial-list>` : nothing}`;
   }
 }
 
