@@ -85,4 +85,4 @@ def test_a_first_line_that_is_left_out_is_named(module_page: Page) -> None:
 def test_a_table_is_written_for_spreadsheets(module_page: Page) -> None:
     rows = [["a", 'say "x", y', "=1+1", "-2", None], [1, 0.5, True, "", "@x"]]
     text = module_page.evaluate("async (rows) => (await import('/js/csv.js')).writeCsv(rows)", rows)
-    assert text == "a,\"say \"\"x\"\", y\",'=1+1,-2,\r\n1,0.5,true,,'@x\r\n"
+    assert text == 'a,"say ""x"", y",\'=1+1,-2,\r\n1,0.5,true,,\'@x\r\n'

@@ -5,13 +5,14 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from support.client import Client
 
 
-def card(page: Page, name: str):
-    return page.get_by_role("main").get_by_role("listitem").filter(has=page.get_by_role("heading", name=name, exact=True))
+def card(page: Page, name: str) -> Locator:
+    cards = page.get_by_role("main").get_by_role("listitem")
+    return cards.filter(has=page.get_by_role("heading", name=name, exact=True))
 
 
 def test_every_function_leads_to_its_page(page: Page, base_url: str, client: Client) -> None:
@@ -67,7 +68,7 @@ def test_a_build_that_fails_says_why(open_function: Callable[[str], Page], expec
 
 
 def test_schedules_are_shown(page: Page, base_url: str) -> None:
-    def with_schedule(route) -> None:
+    def with_schedule(route: Route) -> None:
         answer = route.fetch()
         functions = answer.json()
         for one in functions["functions"]:
