@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, Route, expect
 
-API = re.compile(r"/(ready|functions|invocations|models|invoke)(/|\?|$)")
+API = re.compile(r"/(ready|debug|functions|invocations|invoke|models|compare|statistics)(/|\?|$)")
 
 
 def test_the_schema_s_error_appears_at_its_field(

@@ -5,7 +5,7 @@ import { poll } from "../poll.js";
 import { html, nothing, repeat } from "../vendor.js";
 import "./question-dialog.js";
 
-const ACTIONS = { set: "moved", move: "moved", delete: "deleted", rollback: "rolled back", outside: "moved in MLflow" };
+const ACTIONS = { set: "moved", delete: "deleted", rollback: "rolled back", outside: "moved in MLflow" };
 
 /** A model's aliases: where they point, who moved them when, and moving them, each change after a question. */
 class AliasPanel extends AppElement {
@@ -128,7 +128,7 @@ class AliasPanel extends AppElement {
     return html`<details class="fold"><summary>${history.length} ${history.length === 1 ? "move" : "moves"}</summary>
       <div class="table-scroll" tabindex="0" role="group" aria-label="Moves"><table class="table table-sm">
         <thead><tr><th scope="col">When</th><th scope="col">Alias</th><th scope="col">What</th><th scope="col">From</th><th scope="col">To</th><th scope="col">By</th></tr></thead>
-        <tbody>${repeat(history, (one) => `${one.alias}${one.at}`, (one) => html`<tr><td><time datetime=${one.at} title=${time(one.at)}>${relativeTime(one.at)}</time></td><td>@${one.alias}</td><td>${ACTIONS[one.action] ?? one.action}</td><td>${one.from_version ?? "–"}</td><td>${one.to_version ?? "–"}</td><td class="quiet">${one.caller ?? "–"}</td></tr>`)}</tbody>
+        <tbody>${repeat(history, (one) => `${one.alias}${one.at}`, (one) => html`<tr><td><time datetime=${one.at} title=${time(one.at)}>${relativeTime(one.at)}</time></td><td>@${one.alias}</td><td>${one.action === "set" && one.from_version === null ? "set" : ACTIONS[one.action] ?? one.action}</td><td>${one.from_version ?? "–"}</td><td>${one.to_version ?? "–"}</td><td class="quiet">${one.caller ?? "–"}</td></tr>`)}</tbody>
       </table></div></details>`;
   }
 }
