@@ -112,7 +112,6 @@ class InvocationPage extends AppElement {
   }
 
   #details(record) {
-    const curl = curlFor(location.origin, record.function, record.parameters ?? {}, record.mode === "async");
     return html`
       <div class="work even">
         <section class="panel" aria-label="Result">
