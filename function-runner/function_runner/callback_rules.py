@@ -23,7 +23,7 @@ Network = IPv4Network | IPv6Network
 
 PORTS = {"http": 80, "https": 443}
 
-# Pauses between attempts, in seconds: 10 s, 40 s, 160 s, … and at most an hour; 8 attempts take about four hours.
+# Pauses between attempts, in seconds: 10 s, 40 s, 160 s, … and at most an hour; 8 attempts take up to three hours.
 FIRST_PAUSE = 10.0
 PAUSE_FACTOR = 4.0
 LONGEST_PAUSE = 3600.0
