@@ -35,6 +35,7 @@ OF_CONTAINER = re.compile(r"[a-z0-9][a-z0-9-]*-[0-9a-f]{12}")  # names of contai
 PLATFORM_LINE = re.compile(rb"^(START|END|REPORT) RequestId: .*\n", re.MULTILINE)
 START = b"START RequestId: "
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
+DOES_NOT_FIT = b"\n[the file does not fit what the container engine kept of the output, which follows]\n"
 NOTE = re.compile(rb"^\[.*\]\n\Z", re.MULTILINE)  # of the platform, before one of its lines
 
 # No flag lets an open follow a link or wait for the other end of a pipe.
@@ -324,6 +325,22 @@ class LogStore:
                 file.write_line(line)
         file.close()
         return LogState.PARTIAL
+
+    def append_missing(self, container_name: str, output: bytes) -> None:
+        """Add what came after the last line of the platform, of a container that is over. Never raises.
+
+        Where the file is full, or does not fit ``output``, or is not there, nothing is done.
+        """
+        with contextlib.suppress(RunnerError, OSError):
+            content = self.read(container_name)
+            missing = _missing_output(content, output)
+            if not missing or missing.startswith(DOES_NOT_FIT) or len(content) >= self._max_bytes:
+                return
+            with self._folder() as folder:
+                descriptor = os.open(_file_name(container_name), APPEND, dir_fd=folder)
+            file = LogFile(descriptor, max_bytes=self._max_bytes, content=content)
+            file.write(missing)
+            file.close()
 
     def reopen(self, container_name: str) -> tuple[LogFile, bytes]:
         """Go on with the log file of a container that outlived its runner. Returns it, and what it holds.
@@ -841,6 +858,5 @@ def _beyond(pieces: list[list[bytes]], output: bytes) -> bytes | None:
             if text.startswith(output[at:]):
                 return None
         else:
-            note = b"\n[the file does not fit what the container engine kept of the output, which follows]\n"
-            return note + output
+            return DOES_NOT_FIT + output
     return output[at:]

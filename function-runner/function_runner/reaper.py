@@ -139,6 +139,8 @@ class Reaper:
         known = self._pool.names()
         strays = [container for container in containers if container.name not in known]
         for container in strays:
+            # One that served several may have printed something after the last REPORT that nobody was there to copy.
+            self._logs.append_missing(container.name, self._engine.output(container.id))
             self._engine.remove(container.id)
             log.info(
                 "stray removed: %s", container.name, extra={"action": "stray_removed", "container": container.name}

@@ -33,6 +33,7 @@ from support.waiting import wait_until
 
 ECHO = "def handler(event, context):\n    return {'event': event, 'id': context.aws_request_id}\n"
 SLEEP = "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'slept'\n"
+REUSED = "invocations_per_container: 5"
 NAP = "import time\ndef handler(event, context):\n    time.sleep(0.3)\n    return 'slept'\n"
 
 
@@ -685,3 +686,17 @@ class TestAfterACrash:
         assert runner.store.get(first.id).log_state is LogState.COMPLETE
         log = runner.log(runner.settled(second.id))
         assert [log.count(word) for word in ("loading", "START", "END", "REPORT", "does not fit")] == [1, 2, 2, 2, 0]
+
+    def test_what_came_after_the_report_is_in_the_log(self, runner):
+        """A container that is reused is not waited for: its last lines may come when the runner is gone."""
+        runner.add("echo", "print('loading')\n" + ECHO.replace("return", "print('late')\n    return"), REUSED)
+        record = runner.invoke("echo")
+        path = runner.settings.logs_dir / f"{record.container_name}.log"
+        wait_until(lambda: "REPORT" in path.read_text() and "late" in path.read_text())
+        runner = runner.crash()
+        before = path.read_text().replace("late\n", "")
+        path.write_text(before)
+        runner.reaper.reconcile()
+        runner.reaper.finish_logs()
+        assert runner.reaper.sweep() == 1
+        assert path.read_text() == before + "late\n"

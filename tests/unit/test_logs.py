@@ -724,6 +724,23 @@ def test_recovering_keeps_to_the_cap(logs):
     )
 
 
+@pytest.mark.parametrize(
+    ("content", "output", "added"),
+    [
+        (b"one\nEND RequestId: 1\n", b"one\ntwo\n", b"two\n"),
+        (b"one\nEND RequestId: 1\n", b"one\n", b""),
+        (b"one\nEND RequestId: 1\n", b"other\n", b""),
+        (b"x" * 1000 + b"\n[output truncated: 5 more]\nEND RequestId: 1\n", b"x" * 1005, b""),
+    ],
+)
+def test_what_is_missing_at_the_end_is_added(logs, tmp_path, content, output, added):
+    (tmp_path / f"{NAME}.log").write_bytes(content)
+    logs.append_missing(NAME, output)
+    assert logs.read(NAME) == content + added
+    logs.append_missing("nothing-1", output)
+    assert not (tmp_path / "nothing-1.log").exists()
+
+
 def test_a_part_that_had_not_begun_begins(logs, tmp_path):
     """In a log that is shared, what is said of one must not look as if it were said of the one before."""
     (tmp_path / f"{NAME}.log").write_bytes(b"START RequestId: 1 Version: 5\nREPORT RequestId: 1\tStatus: succeeded\n")

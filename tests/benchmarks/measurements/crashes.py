@@ -133,7 +133,7 @@ def _report(told: Told, snapshot: Snapshot, system: System, downtimes: list[floa
             ["of these, succeeded", str(results)],
             ["handed over more than once", str(sum(row["delivered"] > 1 for row in ours))],
             ["handler run more than once", str(sum(runs[row["id"]] > 1 for row in ours))],
-            ["handler never run", str(sum(runs[row["id"]] == 0 for row in ours))],
+            ["what the handler printed is not in a log", str(sum(runs[row["id"]] == 0 for row in ours))],
             ["log files that are missing", str(sum(not file.is_file() for file in logs.values()))],
             ["requests that clients had to repeat", str(told.repeated)],
             ["202 after, p50 ms", milliseconds(percentile(told.seconds, 0.5))],
