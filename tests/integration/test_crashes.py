@@ -136,7 +136,8 @@ def test_the_runner_is_killed_twice_and_keeps_its_promises(stack, drop, backgrou
         record = ended(stack, identifier)
         assert (record["status"], record["attempt"], record["container_name"]) == ("succeeded", 1, container), record
         assert record["result"] == {"ticks": 200, "id": identifier}
-        log = stack.log_text(stack.settled(identifier)["container_name"])
+        settled = stack.settled(identifier)
+        log = stack.log_text(settled["container_name"])
         assert re.findall(r"^tick (\d+)$", log, re.M) == [str(number) for number in range(200)], log
         assert sorted(re.findall(r"^(loading|START|END|REPORT)\b", log, re.M)) == [
             "END",
@@ -144,7 +145,7 @@ def test_the_runner_is_killed_twice_and_keeps_its_promises(stack, drop, backgrou
             "START",
             "loading",
         ], log
-        assert record["log_state"] == "complete"
+        assert settled["log_state"] == "complete"
     assert ended(stack, five)["status"] == "cancelled"
     once_more = verifier.saw(stack.post("/invoke", headers={"Idempotency-Key": "queued"}, **queued))
     assert once_more.status == 200, once_more.text
