@@ -557,11 +557,12 @@ class ExecutionEnvironment:
         if progress is None:
             return
         with self._lock:
-            if self._serving is None or self._is_released:
+            if self._serving is None:
                 return  # nobody's
             self._progress = progress
             now = time.monotonic()
-            if now - self._progress_told_at < PROGRESS_SECONDS:
+            # What comes after the invocation is over is late, and what is known of it has been noted: told at once.
+            if not self._is_released and now - self._progress_told_at < PROGRESS_SECONDS:
                 return
             self._progress_told_at, tell = now, self._tell_progress
         tell(progress)

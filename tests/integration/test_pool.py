@@ -172,7 +172,8 @@ def test_a_container_that_serves_several(stack, drop):
     for number, answer in enumerate(answers[:3], start=1):
         log = stack.logs(answer.json["invocation_id"]).splitlines()
         assert [line for line in log if line.startswith("call")] == [f"call {number}"]
-        assert log[-1].startswith(f"REPORT RequestId: {answer.json['invocation_id']}")
+        # Its last line, unless the engine delivered output only after the answer.
+        assert any(line.startswith(f"REPORT RequestId: {answer.json['invocation_id']}") for line in log[-2:])
 
 
 COUNTING = """

@@ -87,7 +87,7 @@ def test_the_debug_page_agrees_and_keeps_secrets(stack):
 
 @pytest.mark.timeout(300)
 def test_stopping_leaves_no_container_and_starting_again_brings_everything_back(stack):
-    newest = every_record(stack)[0]
+    newest = stack.record(every_record(stack)[0]["invocation_id"])
     latest = stack.get("/models/iris_model").json["latest_version"]
 
     status, output = stack.run_start_script("--stop")

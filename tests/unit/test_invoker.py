@@ -710,6 +710,8 @@ def test_progress_in_a_reused_container_is_of_the_one_that_runs(runner):
     records = []
     for says in (True, False, True):
         records.append(runner.invoke("some", says=says))
+        if says:  # the last output may arrive after the answer
+            wait_until(lambda: runner.store.get(records[-1].id).progress)
         wait_until(lambda: runner.pool.statistics("some").ready == 1)
     assert len({record.container_name for record in records}) == 1
     wait_until(lambda: all(runner.store.get(record.id).log_state == LogState.COMPLETE for record in records))
