@@ -188,7 +188,7 @@ def test_nothing_scrolls_sideways(
     page.get_by_role("region", name="Recent invocations").get_by_role("link").first.click()
     expect(page.get_by_role("region", name="Log text")).to_be_visible()
     assert width_is_kept(page)
-    page.get_by_role("navigation", name="Functions").get_by_role("link", name="predict", exact=True).click()
+    open_function("predict")
     page.get_by_role("textbox", name="features").fill("5.1, 3.5, 1.4, 0.2")
     run("predict")
     expect(page.get_by_role("img")).to_be_visible()
