@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 ROWS = {"type": ["array", "object"], "examples": [[1, 2], {"long": 1, "wide": 2}]}
 
@@ -46,6 +46,8 @@ def module_page(browser: Browser, base_url: str) -> Iterator[Page]:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(base_url)
+        # Then all modules have arrived, and none is fetched again.
+        expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Functions")).to_be_visible()
         yield page
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 ORIGIN = "http://localhost:8080"
 NASTY: dict[str, Any] = {
@@ -25,6 +25,8 @@ def module_page(browser: Browser, base_url: str) -> Iterator[Page]:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(base_url)
+        # Then all modules have arrived, and none is fetched again.
+        expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Functions")).to_be_visible()
         yield page
 
 
