@@ -104,8 +104,6 @@ def test_it_tells_its_states_and_what_it_ran_with(page: Page, base_url: str, cli
     origin = page.get_by_role("region", name="Origin")
     expect(origin.get_by_role("definition").filter(has_text="function-echo:")).to_be_visible()
     expect(origin).to_contain_text("waited for the result")
-    page.get_by_text("The same call with curl").click()
-    command = page.get_by_role("region", name="curl command")
     page.get_by_text("As curl or Python").click()
     command = page.get_by_role("region", name="curl call")
     expect(command).to_contain_text(f"curl -X POST '{base_url}/invoke'")
