@@ -34,6 +34,7 @@ from function_runner.callback_rules import (
 from function_runner.errors import CallbackRefused, RunnerError
 from function_runner.invocation import CallbackState, Event, Invocation, utc_now
 from function_runner.metrics import Metrics
+from function_runner.rounds import Rounds
 from function_runner.settings import Settings
 from function_runner.store import DueCallback, Store
 
@@ -81,20 +82,17 @@ class Callbacks:
         self._changed = threading.Condition()
         self._under_way: set[str] = set()  # invocations whose callback is being delivered; guarded by the condition
         self._hosts: Counter[str] = Counter()  # that are called right now; guarded by the condition
-        self._has_room = threading.Event()  # an attempt has ended: there may be others that wait for that
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="callbacks", daemon=True)
+        self._rounds = Rounds(
+            "callbacks", self.look, pause=lambda: LOOK_SECONDS, first_pause=0, failure="callbacks_failed"
+        )
 
     def start(self) -> None:
         """Deliver until `stop`."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Begin no further attempt, and give those under way a moment. What is cut off is sent again later."""
-        self._stopped.set()
-        self._has_room.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.stop()
         with self._changed:
             self._changed.wait_for(lambda: not self._under_way, timeout=STOP_SECONDS)
 
@@ -102,20 +100,21 @@ class Callbacks:
         """Begin what is due, as far as there is room."""
         with self._changed:
             room = AT_ONCE - len(self._under_way)
-        if room <= 0 or self._stopped.is_set():
+        if room <= 0 or self._rounds.is_stopped:
             return
         for due in self._store.due_callbacks(self._now()):
             if self._take(due):
                 threading.Thread(target=self._attend, args=(due,), name="callback", daemon=True).start()
 
-    def deliver(self, invocation_id: str) -> None:
-        """One attempt, and what comes of it in the record. Does nothing when another runner makes it."""
-        invocation = self._store.get(invocation_id)
+    def deliver(self, due: DueCallback) -> None:
+        """One attempt, and what comes of it in the record. Does nothing when somebody else has made it meanwhile."""
+        invocation = self._store.get(due.invocation_id)
         callback = invocation.callback if invocation is not None else None
         if invocation is None or callback is None or callback.state is not CallbackState.PENDING:
             return  # deleted, or delivered, while it waited for its turn
-        attempts = callback.attempts + 1
-        if callback.attempts >= MAX_ATTEMPTS:  # the runner that made the last one died
+        # The number it had when it was due: by now, there may be one more, which is under way.
+        attempts = due.attempts + 1
+        if due.attempts >= MAX_ATTEMPTS:  # the runner that made the last one died
             self._note(invocation, CallbackState.FAILED, callback.last_error or "the last attempt was cut off")
             return
         if not self._store.claim_callback(invocation.id, attempts, until=self._now() + LEASE):
@@ -123,22 +122,11 @@ class Callbacks:
         try:
             self._post(invocation, callback.url)
         except NotDelivered as error:
-            due = None if isinstance(error, Refused) else next_try(attempts, self._now())
-            state = CallbackState.PENDING if due is not None else CallbackState.FAILED
-            self._note(invocation, state, str(error), next_at=due)
+            next_at = None if isinstance(error, Refused) else next_try(attempts, self._now())
+            state = CallbackState.PENDING if next_at is not None else CallbackState.FAILED
+            self._note(invocation, state, str(error), next_at=next_at)
         else:
             self._note(invocation, CallbackState.DELIVERED)
-
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._has_room.clear()
-            try:
-                self.look()
-            except RunnerError as error:
-                log.warning("no callbacks: %s", error, extra={"action": "callbacks_failed"})
-            except Exception:  # an edge: a bug in one round must not end all further ones
-                log.exception("callbacks failed", extra={"action": "callbacks_failed"})
-            self._has_room.wait(LOOK_SECONDS)
 
     def _take(self, due: DueCallback) -> bool:
         host = _host_of(due)
@@ -154,7 +142,7 @@ class Callbacks:
     def _attend(self, due: DueCallback) -> None:
         host = _host_of(due)
         try:
-            self.deliver(due.invocation_id)
+            self.deliver(due)
         except RunnerError as error:  # the database is away; what was sent is sent again
             log.warning("callback not noted: %s", error, extra={"action": "callback_not_noted"})
         except Exception:  # an edge: nobody looks at what this thread raises; it is tried again after the lease
@@ -166,7 +154,7 @@ class Callbacks:
                 if not self._hosts[host]:
                     del self._hosts[host]
                 self._changed.notify_all()
-            self._has_room.set()
+            self._rounds.wake()
 
     def _post(self, invocation: Invocation, url: str) -> None:
         """Send it. Returns when the receiver has said that it has it.

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from function_runner.catalog import Catalog
-from function_runner.errors import RunnerError
 from function_runner.function import Function
 from function_runner.invocation import Invocation
 from function_runner.invoker import Invoker
 from function_runner.metrics import Metrics
+from function_runner.rounds import Rounds
 from function_runner.settings import Settings
 from function_runner.store import Store
 
@@ -32,37 +32,34 @@ class Dispatcher:
         self._store = store
         self._invoker = invoker
         self._metrics = metrics
-        self._stopped = threading.Event()
+        self._rounds = Rounds(
+            "dispatcher",
+            self._round,
+            pause=lambda: LOOK_SECONDS,
+            first_pause=0,
+            woken=invoker.has_work,
+            failure="dispatch_failed",
+        )
         self._lock = threading.Lock()
         self._running: Counter[str] = Counter()  # claimed and not ended, by function; guarded by the lock
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
         """Claim and run until `stop`."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Claim no more; what runs goes on."""
-        self._stopped.set()
-        self._invoker.has_work.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.stop()
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            self._invoker.has_work.clear()
-            try:
-                self._dispatch()
-                self._count()
-            except RunnerError as error:
-                log.warning("nothing dispatched: %s", error, extra={"action": "dispatch_failed"})
-            except Exception:  # an edge: a bug in one round must not end all further ones
-                log.exception("dispatching failed", extra={"action": "dispatch_failed"})
-            self._invoker.has_work.wait(LOOK_SECONDS)
+    def _round(self) -> None:
+        waiting, _ = self._store.backlog()
+        if waiting:  # else the functions need not be looked at, once a second and for nothing
+            self._dispatch()
+        self._metrics.set_backlog(*self._store.backlog())
 
     def _dispatch(self) -> None:
         """Claim as many as there is room for, and start them."""
-        while not self._stopped.is_set() and not self._invoker.is_draining:
+        while not self._rounds.is_stopped and not self._invoker.is_draining:
             functions = [entry.function for entry in self._catalog.list() if entry.function is not None]
             with self._lock:
                 room = Room(self._settings.max_concurrency, functions, self._running)
@@ -84,10 +81,6 @@ class Dispatcher:
             with self._lock:
                 self._running[invocation.function] -= 1
             self._invoker.has_work.set()
-
-    def _count(self) -> None:
-        number, oldest = self._store.backlog()
-        self._metrics.set_backlog(number, oldest)
 
 
 class Room:

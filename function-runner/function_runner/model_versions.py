@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from function_runner.errors import ModelNotFound, RunnerError
 from function_runner.invocation import ModelVersion
+from function_runner.rounds import Rounds
 from function_runner.tracking import NUMBER, Tracking
 
 log = logging.getLogger(__name__)
@@ -52,18 +53,17 @@ class ModelVersions:
         self._interest: dict[str, float] = {}  # when somebody last asked for this model
         self._not_before: dict[str, float] = {}  # after a failure
         self._forgotten_at: dict[str, float] = {}  # an answer asked for before this moment is out of date
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._refresh, name="model-versions", daemon=True)
+        self._rounds = Rounds(
+            "model-versions", self._refresh, pause=lambda: REFRESH_SECONDS, failure="model_refresh_failed"
+        )
 
     def start(self) -> None:
         """Refresh in the background until `stop`."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Refresh no more."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.stop()
 
     def resolve(self, name: str, version: str) -> ModelVersion | None:
         """The version that is meant by a number, ``latest`` or ``@alias``.
@@ -135,16 +135,15 @@ class ModelVersions:
         return pointers
 
     def _refresh(self) -> None:
-        while not self._stopped.wait(REFRESH_SECONDS):
-            now = time.monotonic()
-            with self._lock:
-                newest = sorted(self._interest, key=lambda name: self._interest[name], reverse=True)
-                forgettable = {name for name in newest if now - self._interest[name] > INTEREST_SECONDS}
-                for name in forgettable.union(newest[MAX_NAMES:]):
-                    for memory in (self._interest, self._known, self._not_before, self._forgotten_at):
-                        memory.pop(name, None)
-                names = [name for name in self._interest if now >= self._not_before.get(name, 0.0)]
-            for name in names:
-                if self._stopped.is_set():
-                    return
-                self._ask(name)
+        now = time.monotonic()
+        with self._lock:
+            newest = sorted(self._interest, key=lambda name: self._interest[name], reverse=True)
+            forgettable = {name for name in newest if now - self._interest[name] > INTEREST_SECONDS}
+            for name in forgettable.union(newest[MAX_NAMES:]):
+                for memory in (self._interest, self._known, self._not_before, self._forgotten_at):
+                    memory.pop(name, None)
+            names = [name for name in self._interest if now >= self._not_before.get(name, 0.0)]
+        for name in names:
+            if self._rounds.is_stopped:
+                return
+            self._ask(name)

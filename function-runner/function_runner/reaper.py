@@ -9,7 +9,6 @@ and never prunes.
 """
 
 import logging
-import threading
 
 from function_runner.diagnosis import FunctionFacts, attach, diagnose
 from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image
@@ -20,6 +19,7 @@ from function_runner.invocation import Invocation, LogState, Mode, Status, Timin
 from function_runner.invoker import Invoker
 from function_runner.logs import LogStore, missing_output, start_line
 from function_runner.pool import DIAGNOSED_LINES, Pool
+from function_runner.rounds import Rounds
 from function_runner.store import Store
 
 log = logging.getLogger(__name__)
@@ -48,21 +48,20 @@ class Reaper:
         self._invoker = invoker
         self._runtime = "{}:{}".format(*runtime_address)
         self._suspects: set[str] = set()  # claimed, and seen without anybody who works on them
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+        self._rounds = Rounds(
+            "reaper", self._round, pause=lambda: INTERVAL_SECONDS, first_pause=0, failure="sweep_failed"
+        )
 
     def start(self) -> None:
         """Set right what the previous runner left open, then go on in the background until `stop`."""
         self.reconcile()
         self.finish_logs()
         self._logs.forget_all()
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Sweep no more."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.stop()
 
     def adopt_running(self) -> None:
         """Go on with every invocation whose container outlived the previous runner.
@@ -147,18 +146,10 @@ class Reaper:
             )
         return len(strays)
 
-    def _run(self) -> None:
-        while True:
-            try:
-                self.reconcile()
-                self.end_overdue()
-                self.sweep()
-            except RunnerError as error:
-                log.warning("sweep failed: %s", error, extra={"action": "sweep_failed"})
-            except Exception:  # an edge: a bug in one round must not end all further ones
-                log.exception("sweep failed", extra={"action": "sweep_failed"})
-            if self._stopped.wait(INTERVAL_SECONDS):
-                return
+    def _round(self) -> None:
+        self.reconcile()
+        self.end_overdue()
+        self.sweep()
 
     def _containers_by_name(self) -> dict[str, ContainerInfo]:
         try:

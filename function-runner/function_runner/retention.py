@@ -11,7 +11,6 @@ batches, so that no invocation waits for long; a log is marked in its record fir
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from function_runner.images import Images
 from function_runner.invocation import utc_now
 from function_runner.logs import LogStore, StoredLog
 from function_runner.metrics import Metrics
+from function_runner.rounds import Rounds
 from function_runner.settings import MEBIBYTE, Settings
 from function_runner.store import LogOnRecord, Store, StoreSize
 from function_runner.tracking import Tracking
@@ -121,18 +121,22 @@ class Retention:
         self._tracking = tracking
         self._metrics = metrics
         self._last_run: Run | None = None
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
+        self._pause = INTERVAL_SECONDS
+        self._rounds = Rounds(
+            "retention",
+            self._round,
+            pause=lambda: self._pause,
+            first_pause=FIRST_SECONDS,
+            failure="retention_failed",
+        )
 
     def start(self) -> None:
         """Go on in the background until `stop`."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Remove nothing more; what is being removed is finished."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.stop()
 
     def survey(self) -> Survey:
         """What there is and what would be removed now. Removes nothing; takes a moment where there is much."""
@@ -183,21 +187,15 @@ class Retention:
         self._last_run = run
         return run
 
-    def _work(self) -> None:
-        pause = FIRST_SECONDS
-        while not self._stopped.wait(pause):
-            pause = INTERVAL_SECONDS
-            try:
-                self.run()
-                self._measure()
-                self._store.require_room()
-            except DiskFull as error:
-                log.warning("%s", error, extra={"action": "disk_full"})
-                pause = SHORT_OF_ROOM_SECONDS
-            except RunnerError as error:
-                log.warning("retention failed: %s", error, extra={"action": "retention_failed"})
-            except Exception:  # an edge: a bug in one round must not end all further ones
-                log.exception("retention failed", extra={"action": "retention_failed"})
+    def _round(self) -> None:
+        self._pause = INTERVAL_SECONDS
+        try:
+            self.run()
+            self._measure()
+            self._store.require_room()
+        except DiskFull as error:
+            log.warning("%s", error, extra={"action": "disk_full"})
+            self._pause = SHORT_OF_ROOM_SECONDS
 
     def _measure(self) -> None:
         sizes = {
@@ -261,7 +259,7 @@ class Retention:
                 stored = self._logs.find(name)
                 if stored is not None and self._logs.remove(stored):
                     _add(freed, "logs", stored.bytes)
-            if self._stopped.wait(PAUSE_SECONDS):
+            if self._rounds.rest(PAUSE_SECONDS):
                 break
         return removed
 
@@ -299,7 +297,7 @@ class Retention:
                     yield _LogToRemove(entry, unmarked, not records)
 
     def _remove_logs(self, found: _Found, freed: dict[str, Amount]) -> None:
-        while not self._stopped.is_set():
+        while not self._rounds.is_stopped:
             # All are chosen before the first is removed: the size that decides is that of a folder at rest.
             chosen = list(self._removable_logs(_Stored(), found))
             removed = 0
@@ -311,7 +309,7 @@ class Retention:
                     if self._logs.remove(entry.log):
                         _add(freed, "orphaned_logs" if entry.is_orphan else "logs", entry.log.bytes)
                         removed += 1
-                if self._stopped.wait(PAUSE_SECONDS):
+                if self._rounds.rest(PAUSE_SECONDS):
                     return
             if removed < LOGS_IN_ONE_GO:
                 return
@@ -367,7 +365,7 @@ class Retention:
         )
         for kind, choose in choices:
             for image in choose():
-                if self._stopped.is_set():
+                if self._rounds.is_stopped:
                     return
                 # The engine itself refuses to remove what any container uses, also one that is nothing of ours.
                 if self._images.remove(image):

@@ -6,7 +6,6 @@ no runner is made up for once.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -17,6 +16,7 @@ from function_runner.function import Function
 from function_runner.invocation import Request, utc_now
 from function_runner.invoker import Invoker
 from function_runner.metrics import Metrics
+from function_runner.rounds import Rounds
 from function_runner.schedule import Occurrence, Schedule, ScheduleState
 from function_runner.store import AlreadyHandled, Store
 
@@ -47,18 +47,21 @@ class Scheduler:
         self._now = now
         self._next: dict[tuple[str, str], tuple[ScheduleState, datetime | None]] = {}  # what was found to come after it
         self._refused: dict[tuple[str, str], str] = {}  # why what is due could not be submitted yet
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._rounds = Rounds(
+            "scheduler",
+            self._round,
+            # Just after each full second, which is when anything is due.
+            pause=lambda: LOOK_SECONDS - time.time() % LOOK_SECONDS,
+            failure="schedule_failed",
+        )
 
     def start(self) -> None:
         """Look until `stop`."""
-        self._thread.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Look no more."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._rounds.stop()
 
     def look(self) -> None:
         """Submit everything that is due, begin what is new, and forget what is gone."""
@@ -75,17 +78,9 @@ class Scheduler:
                 self._next.pop((function_name, name), None)
                 self._refused.pop((function_name, name), None)
 
-    def _run(self) -> None:
-        # Just after each full second, which is when anything is due.
-        while not self._stopped.wait(LOOK_SECONDS - time.time() % LOOK_SECONDS):
-            if self._invoker.is_draining:
-                continue
-            try:
-                self.look()
-            except RunnerError as error:
-                log.warning("nothing scheduled: %s", error, extra={"action": "schedule_failed"})
-            except Exception:  # an edge: a bug in one round must not end all further ones
-                log.exception("scheduling failed", extra={"action": "schedule_failed"})
+    def _round(self) -> None:
+        if not self._invoker.is_draining:
+            self.look()
 
     def _advance(self, function: Function, schedule: Schedule, progress: ScheduleState | None) -> None:
         now = self._now()

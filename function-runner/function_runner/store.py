@@ -457,10 +457,11 @@ class End:
 
 @dataclass(frozen=True)
 class DueCallback:
-    """A callback that is to be tried now."""
+    """A callback that is to be tried now, after so many attempts."""
 
     invocation_id: str
     url: str
+    attempts: int
 
 
 class AlreadyHandled(Exception):
@@ -802,7 +803,7 @@ class Store:
     def due_callbacks(self, now: datetime, limit: int = 1000) -> list[DueCallback]:
         """The callbacks to be tried now, because their invocation has ended; longest due first."""
         query = (
-            select(callbacks.c.invocation_id, invocations.c.callback_url)
+            select(callbacks.c.invocation_id, invocations.c.callback_url, callbacks.c.attempts)
             .join_from(callbacks, invocations, invocations.c.id == callbacks.c.invocation_id)
             .where(
                 callbacks.c.state == CallbackState.PENDING,
@@ -813,7 +814,7 @@ class Store:
             .limit(limit)
         )
         with self._reading() as connection:
-            return [DueCallback(row.invocation_id, row.callback_url) for row in connection.execute(query)]
+            return [DueCallback(*row) for row in connection.execute(query)]
 
     def claim_callback(self, invocation_id: str, attempt: int, *, until: datetime) -> bool:
         """Begin this attempt: nobody else will, nor the next one before ``until``. False: somebody else has."""

@@ -25,7 +25,7 @@ def test_it_works(record):
     assert record.get(invocation_id).callback == Callback(URL)
     assert due(record) == []
     record.finish(invocation_id, Status.FAILED)
-    assert record.store.due_callbacks(utc_now()) == [DueCallback(invocation_id, URL)]
+    assert record.store.due_callbacks(utc_now()) == [DueCallback(invocation_id, URL, attempts=0)]
     assert record.store.claim_callback(invocation_id, 1, until=utc_now() + timedelta(minutes=2))
     assert due(record) == []
     now = utc_now()

@@ -325,9 +325,12 @@ import os, pathlib, signal
 def is_gunicorn(pid):
     return b"gunicorn" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
 for process in pathlib.Path("/proc").glob("[0-9]*"):
-    parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-    if is_gunicorn(process.name) and parent != "0" and is_gunicorn(parent):
-        os.kill(int(process.name), signal.SIGKILL)
+    try:
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        if is_gunicorn(process.name) and parent != "0" and is_gunicorn(parent):
+            os.kill(int(process.name), signal.SIGKILL)
+    except (FileNotFoundError, ProcessLookupError):  # a process that has just ended, as those of health checks do
+        pass
 """
 
 

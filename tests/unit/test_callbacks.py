@@ -124,7 +124,7 @@ def attempt(runner, clock=utc_now):
     deliverer = callbacks_of(runner, clock)
     due = runner.store.due_callbacks(clock())
     for one in due:
-        deliverer.deliver(one.invocation_id)
+        deliverer.deliver(one)
     return len(due)
 
 
@@ -459,7 +459,7 @@ class TestCrash:
 
         def deliver():
             together.wait()
-            callbacks_of(runner).deliver(due.invocation_id)
+            callbacks_of(runner).deliver(due)
 
         threads = [threading.Thread(target=deliver) for _ in range(6)]
         for thread in threads:
@@ -467,6 +467,14 @@ class TestCrash:
         for thread in threads:
             thread.join()
         assert len(receiver.received) == 1
+
+    def test_one_that_is_under_way_is_not_made_by_whoever_saw_it_due(self, runner, receiver):
+        invocation_id = asked(runner, receiver.url)
+        (due,) = runner.store.due_callbacks(utc_now())
+        assert runner.store.claim_callback(invocation_id, 1, until=utc_now() + callbacks.LEASE)
+        callbacks_of(runner).deliver(due)
+        assert receiver.received == []
+        assert callback(runner, invocation_id).attempts == 1
 
 
 def test_one_that_does_not_answer_leaves_room_for_the_others(runner, receiver, monkeypatch):
