@@ -16,6 +16,25 @@ CHOICE = {"enum": ["a", 1, None]}
 VERSION = {"type": ["string", "integer"], "x-source": "model-versions"}
 SWITCH = {"type": "boolean", "default": True}
 OBJECT = {"type": ["object", "null"]}
+FILE = {"type": "string", "contentEncoding": "base64", "maxLength": 8}
+GROUP = {
+    "type": "object",
+    "required": ["rate"],
+    "properties": {
+        "rate": {"type": "number", "minimum": 0},
+        "steps": {"type": "integer", "default": 5},
+        "quick": {"type": "boolean"},
+        "inner": {"type": "object", "properties": {"depth": {"type": "integer", "maximum": 9}}},
+    },
+}
+NOTHING_TYPED = {"rate": "", "steps": "", "quick": False, "inner": {"texts": {"depth": ""}, "beyond": {}}}
+
+
+def typed(beyond: dict[str, Any] | None = None, depth: str = "", **texts: object) -> dict[str, Any]:
+    """What is in the fields of `GROUP`."""
+    inner = {"texts": {"depth": depth}, "beyond": {}}
+    return {"texts": {**NOTHING_TYPED, "inner": inner, **texts}, "beyond": beyond or {}}
+
 
 TYPED = [
     (COUNT, "3", {"value": 3}),
@@ -37,6 +56,20 @@ TYPED = [
     (VERSION, "3", {"value": "3"}),
     (SWITCH, False, {"value": False}),
     (OBJECT, "{}", {"value": {}}),
+    (FILE, "aGk=", {"value": "aGk="}),
+    (FILE, "", {}),
+    (FILE, "aGVsbG8gdGhlcmU=", {"error": "must have at most 8 characters"}),
+    (GROUP, typed(), {}),
+    (GROUP, typed(rate="0.5"), {"value": {"rate": 0.5}}),
+    (GROUP, typed(steps="3"), {"error": {"rate": "is required"}}),
+    (
+        GROUP,
+        typed(rate="-1", depth="10"),
+        {"error": {"rate": "must be at least 0", "inner": {"depth": "must be at most 9"}}},
+    ),
+    (GROUP, typed(rate="1", depth="2"), {"value": {"rate": 1, "inner": {"depth": 2}}}),
+    (GROUP, typed(rate="1", beyond={"other": [1]}), {"value": {"rate": 1, "other": [1]}}),
+    (GROUP, {**typed(rate="1"), "other": "no object"}, {"value": "no object"}),
 ]
 
 SHOWN = [
@@ -48,6 +81,11 @@ SHOWN = [
     (WORDS, ["two words", "one"], '["two words","one"]'),
     (CHOICE, None, "null"),
     (SWITCH, True, True),
+    (FILE, "aGk=", "aGk="),
+    (GROUP, None, typed()),
+    (GROUP, {"rate": 1}, typed(rate="1", steps="5")),
+    (GROUP, {"rate": 1, "inner": {"depth": 2}, "more": 3}, typed(rate="1", steps="5", depth="2", beyond={"more": 3})),
+    (GROUP, [1], {**typed(), "other": [1]}),
 ]
 
 
@@ -94,6 +132,56 @@ def test_a_required_parameter_cannot_be_left_out(module_page: Page) -> None:
         }"""
     )
     assert answer == {"error": "is required"}
+
+
+def test_a_group_that_is_needed_begins_with_its_defaults(module_page: Page) -> None:
+    answer = module_page.evaluate(
+        """async (property) => {
+            const { fieldsOf, initialText, valueOf } = await import("/js/schema-form.js");
+            const [field] = fieldsOf({ required: ["it"], properties: { it: property } });
+            const text = initialText(field);
+            return [text, valueOf(field, text)];
+        }""",
+        GROUP,
+    )
+    assert answer == [typed(steps="5"), {"error": {"rate": "is required"}}]
+
+
+def test_what_is_wrong_in_a_group_is_not_lost(module_page: Page) -> None:
+    text = typed(rate="fast", depth="2", beyond={"more": 3})
+    assert in_page(module_page, "typedOf", GROUP, text) == {"rate": "fast", "inner": {"depth": 2}, "more": 3}
+
+
+def test_an_error_finds_its_place_in_a_group_and_leaves_it_again(module_page: Page) -> None:
+    steps = module_page.evaluate(
+        """async (property) => {
+            const { fieldsOf, withError, withoutError } = await import("/js/schema-form.js");
+            const [field] = fieldsOf({ properties: { it: property } });
+            const one = withError(field, undefined, "/it/inner/depth", "Too deep.");
+            const two = withError(field, one, "/it", "Lacks rate.");
+            const three = withError(field, two, "/it/steps", "Too many.");
+            const four = withoutError(three, ["steps"]);
+            return [one, two, three, four, withoutError(four, ["inner", "depth"]), withoutError(four, ["inner"])];
+        }""",
+        GROUP,
+    )
+    deep = {"inner": {"depth": "Too deep."}}
+    assert steps[:3] == [deep, {"": "Lacks rate.", **deep}, {"": "Lacks rate.", "steps": "Too many.", **deep}]
+    assert steps[3] == deep
+    assert steps[4:] == [None, None]
+
+
+def test_a_schema_that_leads_back_to_itself_ends(module_page: Page) -> None:
+    kinds = module_page.evaluate(
+        """async () => {
+            const { fieldsOf } = await import("/js/schema-form.js");
+            let fields = fieldsOf({ properties: { it: { $ref: "#/$defs/node" } }, $defs: { node: { type: "object", properties: { next: { $ref: "#/$defs/node" } } } } });
+            const kinds = [];
+            while (fields) { kinds.push(fields[0].kind); fields = fields[0].fields; }
+            return kinds;
+        }"""
+    )
+    assert kinds == ["group", "group", "group", "json"]
 
 
 def test_broken_json_is_said_to_be_broken(module_page: Page) -> None:

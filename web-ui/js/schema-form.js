@@ -8,26 +8,35 @@
 //
 // Many rows may come as CSV: see csv.js.
 //
-// The order of the fields is the order of `properties`. What no simple field can express (objects, mixtures) is typed as JSON.
+// A text with `contentEncoding: base64` is a file to choose, one with a `contentMediaType` alone is a text that may be read from a file.
+// An object with `properties` is a group of fields.
+//
+// The order of the fields is the order of `properties`. What no field can express (other objects, mixtures) is typed as JSON.
 
 import { readNumbers } from "./csv.js";
+
+// Groups within groups; what lies deeper is typed as JSON. A schema may lead back to itself.
+const DEEPEST_GROUP = 3;
 
 /**
  * The fields of a form, or null when the schema does not describe single parameters and all of them are typed as one JSON text.
  *
  * A field is {name, title, description, kind, isRequired, isNullable, isAdvanced, fallback, choices, minimum, maximum, …} with kind
- * one of boolean, choice, integer, number, text, list, json, mixed, models, model-versions.
+ * one of boolean, choice, integer, number, text, file, list, group, json, mixed, models, model-versions.
  */
 export function fieldsOf(schema) {
   const properties = schema?.properties;
   if (!properties || (Object.keys(properties).length === 0 && schema.additionalProperties !== false)) return null;
-  const required = new Set(schema.required ?? []);
-  return Object.entries(properties).map(([name, property]) => fieldOf(name, property, required.has(name), schema));
+  return fieldsWithin(schema, schema, 0);
 }
 
-/** What the field shows for a value: a string, or true/false for a boolean. Undefined stands for "not given". */
+/**
+ * What the field shows for a value: a string, true/false for a boolean, or for a group {texts by name, what it has `beyond` them, some
+ * `other` value that is no object}. Undefined stands for "not given".
+ */
 export function textOf(field, value) {
   if (field.kind === "boolean") return value === true;
+  if (field.kind === "group") return groupText(field, value);
   if (value === undefined) return "";
   if (value === null) return field.kind === "choice" ? JSON.stringify(null) : "";
   if (field.kind === "choice") return JSON.stringify(value);
@@ -35,9 +44,18 @@ export function textOf(field, value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** What was typed, as {value}, {} when the parameter is left out, or {error: "words that follow the field's name"}. */
+/** What the field shows before anybody typed. */
+export function initialText(field) {
+  return textOf(field, field.fallback ?? (field.kind === "group" && field.isRequired ? {} : field.fallback));
+}
+
+/**
+ * What was typed, as {value}, {} when the parameter is left out, or {error: "words that follow the field's name"}; where something in a
+ * group is wrong, `error` is an object with such words by name.
+ */
 export function valueOf(field, text) {
   if (field.kind === "boolean") return text || field.fallback !== undefined || field.isRequired ? { value: Boolean(text) } : {};
+  if (field.kind === "group") return groupValue(field, text);
   const trimmed = text.trim();
   if (trimmed === "") return emptyValue(field);
   switch (field.kind) {
@@ -50,10 +68,40 @@ export function valueOf(field, text) {
     case "json":
       return jsonValue(field, trimmed);
     case "text":
+    case "file":
       return textValue(field, text);
     default:
       return mixedValue(field, trimmed);
   }
+}
+
+/** The value, or where there is none, because something is wrong, what comes nearest to it: so that nothing that was typed is lost. */
+export function typedOf(field, text) {
+  const { value, error } = valueOf(field, text);
+  if (!error) return value;
+  if (field.kind !== "group") return text;
+  const typed = field.fields.map((one) => [one.name, typedOf(one, text.texts[one.name])]).filter(([, one]) => one !== undefined);
+  return { ...Object.fromEntries(typed), ...text.beyond };
+}
+
+/**
+ * The errors of a field with one more, that of a JSON Pointer which begins with the field's name: words, or for a group an object of such
+ * by name, with those of the group itself under "".
+ */
+export function withError(field, errors, pointer, words) {
+  if (field.kind !== "group") return [errors, words].filter(Boolean).join(" ");
+  const inner = `/${pointer.split("/").slice(2).join("/")}`;
+  const one = field.fields.find((each) => each.name === nameIn(inner));
+  if (one) return { ...errors, [one.name]: withError(one, errors?.[one.name], inner, words) };
+  return { ...errors, "": [errors?.[""], words].filter(Boolean).join(" ") };
+}
+
+/** The errors of a field without those of what lies at this path within it; undefined when none is left. */
+export function withoutError(errors, [name, ...inner]) {
+  if (name === undefined || typeof errors !== "object") return undefined;
+  // What is wrong with the group itself, a missing member for instance, may be right now.
+  const left = { ...errors, "": undefined, [name]: withoutError(errors[name], inner) };
+  return Object.values(left).some((one) => one !== undefined) ? left : undefined;
 }
 
 /** The name of the parameter that an error's JSON Pointer leads to: "/features/0/2" → "features". */
@@ -73,7 +121,12 @@ export function rangeOf(field) {
     .join(", ");
 }
 
-function fieldOf(name, property, isRequired, root) {
+function fieldsWithin(schema, root, depth) {
+  const required = new Set(schema.required ?? []);
+  return Object.entries(schema.properties).map(([name, property]) => fieldOf(name, property, required.has(name), root, depth));
+}
+
+function fieldOf(name, property, isRequired, root, depth) {
   const declared = resolved(property, root);
   const branches = branchesOf(declared, root);
   const branch = mergedBranch(branches);
@@ -87,7 +140,7 @@ function fieldOf(name, property, isRequired, root) {
     fallback: declared.default,
     example: declared.examples?.[0],
     columns: columnsIn(declared.examples),
-    ...kindOf(declared, branches.filter((one) => !isNull(one))),
+    ...kindOf(declared, branches.filter((one) => !isNull(one)), root, depth),
     minimum: branch.minimum ?? branch.exclusiveMinimum,
     maximum: branch.maximum ?? branch.exclusiveMaximum,
     isMinimumExcluded: branch.minimum === undefined && branch.exclusiveMinimum !== undefined,
@@ -98,7 +151,7 @@ function fieldOf(name, property, isRequired, root) {
   };
 }
 
-function kindOf(declared, branches) {
+function kindOf(declared, branches, root, depth) {
   const source = declared["x-source"];
   const types = new Set(branches.map(typeOf));
   const takes = {
@@ -116,14 +169,23 @@ function kindOf(declared, branches) {
   if (types.size === 1) {
     const [type] = types;
     if (["boolean", "integer", "number"].includes(type)) return { kind: type, takes };
-    if (type === "string") return { kind: "text", takes, suggestions: suggestionsOf(branches) };
+    if (type === "string") return { ...textKind(branches), takes, suggestions: suggestionsOf(branches) };
     if (type === "array") return { kind: "list", takes, ...listShape(branches) };
+    const hasMembers = type === "object" && branches.length === 1 && Object.keys(branches[0].properties ?? {}).length > 0;
+    if (hasMembers && depth < DEEPEST_GROUP) return { kind: "group", takes, fields: fieldsWithin(branches[0], root, depth + 1) };
     return { kind: "json", takes };
   }
   const areScalars = [...types].every((type) => ["string", "integer", "number"].includes(type));
   if (types.size > 0 && areScalars) return { kind: "mixed", takes, suggestions: suggestionsOf(branches) };
   if (takes.lists) return { kind: "list", takes, ...listShape(branches) };
   return { kind: "json", takes };
+}
+
+/** A text, one that stands in a file, or a file's bytes: https://json-schema.org/draft/2020-12/json-schema-validation#section-8 */
+function textKind(branches) {
+  const { contentEncoding, contentMediaType = "" } = branches.find((one) => one.contentEncoding || one.contentMediaType) ?? {};
+  if (contentEncoding?.toLowerCase() === "base64") return { kind: "file", mediaType: contentMediaType };
+  return { kind: "text", mediaType: contentMediaType };
 }
 
 /** The alternatives of a property as plain schemas with one type each. */
@@ -215,6 +277,38 @@ function textValue(field, text) {
   if (field.minLength !== undefined && text.length < field.minLength) return { error: `must have at least ${field.minLength} characters` };
   if (field.maxLength !== undefined && text.length > field.maxLength) return { error: `must have at most ${field.maxLength} characters` };
   return { value: text };
+}
+
+function groupText(field, value) {
+  const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+  const members = isObject ? value : {};
+  // An optional group that is not given shows none of its defaults: else it could not be left out.
+  const shown = (one) => (one.name in members ? textOf(one, members[one.name]) : isObject ? initialText(one) : textOf(one, undefined));
+  const names = new Set(field.fields.map((one) => one.name));
+  return {
+    texts: Object.fromEntries(field.fields.map((one) => [one.name, shown(one)])),
+    beyond: Object.fromEntries(Object.entries(members).filter(([name]) => !names.has(name))),
+    other: isObject || value === null ? undefined : value,
+  };
+}
+
+function groupValue(field, text) {
+  if (text.other !== undefined) return { value: text.other };
+  if (!field.isRequired && isEmpty(field, text)) return emptyValue(field);
+  const value = {};
+  const error = {};
+  for (const one of field.fields) {
+    const found = valueOf(one, text.texts[one.name]);
+    if (found.error) error[one.name] = found.error;
+    else if (found.value !== undefined) value[one.name] = found.value;
+  }
+  return Object.keys(error).length > 0 ? { error } : { value: { ...value, ...text.beyond } };
+}
+
+function isEmpty(field, text) {
+  if (field.kind === "boolean") return text === false;
+  if (field.kind !== "group") return text.trim() === "";
+  return text.other === undefined && Object.keys(text.beyond).length === 0 && field.fields.every((one) => isEmpty(one, text.texts[one.name]));
 }
 
 /** The names of a row's columns, where one of the schema's examples is a row by name. */

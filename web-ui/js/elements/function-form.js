@@ -1,6 +1,6 @@
 import { AppElement, define } from "../element.js";
 import { editableJson, place } from "../format.js";
-import { fieldsOf, nameIn, textOf, valueOf } from "../schema-form.js";
+import { fieldsOf, initialText, nameIn, textOf, typedOf, valueOf, withError, withoutError } from "../schema-form.js";
 import { html, live, nothing, repeat } from "../vendor.js";
 import "./busy-clock.js";
 import "./call-snippets.js";
@@ -50,7 +50,7 @@ class FunctionForm extends AppElement {
   #readSchema(isFirst) {
     this.#fields = fieldsOf(this.function?.parameters) ?? [WHOLE];
     const kept = isFirst ? new Map() : this.#texts;
-    this.#texts = new Map(this.#fields.map((field) => [field.name, kept.get(field.name) ?? initialText(field)]));
+    this.#texts = new Map(this.#fields.map((field) => [field.name, kept.get(field.name) ?? firstText(field)]));
     this.#errors = new Map();
     this.#isJsonCurrent = false;
     if (this.#isJson) this.#writeJson();
@@ -61,7 +61,7 @@ class FunctionForm extends AppElement {
     for (const field of this.#fields) {
       const value = field.isWhole ? parameters : parameters[field.name];
       const isSame = before !== null && JSON.stringify(value) === JSON.stringify(field.isWhole ? before : before[field.name]);
-      if (!isSame) this.#texts.set(field.name, value === undefined ? initialText(field) : textOf(field, value));
+      if (!isSame) this.#texts.set(field.name, value === undefined ? firstText(field) : textOf(field, value));
     }
     const known = new Set(this.#fields.map((field) => field.name));
     this.#beyond = this.#isWhole ? {} : Object.fromEntries(Object.entries(parameters).filter(([name]) => !known.has(name)));
@@ -82,9 +82,9 @@ class FunctionForm extends AppElement {
     this.update();
   }
 
-  #typed(name, text) {
+  #typed(name, { text, path = [] }) {
     this.#texts.set(name, text);
-    this.#errors.delete(name);
+    this.#errors.set(name, withoutError(this.#errors.get(name), path));
     // From here on the form is what counts: JSON that could not be read is written anew.
     this.#isJsonCurrent = false;
     this.#json = { ...this.#json, error: "" };
@@ -100,7 +100,7 @@ class FunctionForm extends AppElement {
   /** What is wrong in a field goes into the JSON as it was typed, so that it is not lost. */
   #writeJson() {
     const { parameters, errors } = this.#collect();
-    const wrong = Object.fromEntries([...errors.keys()].map((name) => [name, this.#texts.get(name)]));
+    const wrong = Object.fromEntries(this.#fields.filter(({ name }) => errors.has(name)).map((field) => [field.name, typedOf(field, this.#texts.get(field.name))]));
     const value = { ...parameters, ...wrong };
     this.#json = { text: editableJson(value), value, error: "" };
     this.#isJsonCurrent = true;
@@ -140,7 +140,7 @@ class FunctionForm extends AppElement {
     for (const field of this.#fields) {
       const { value, error } = valueOf(field, this.#texts.get(field.name));
       if (field.isWhole) return wholeOf(value ?? {}, error);
-      if (error) errors.set(field.name, sentence(error));
+      if (error) errors.set(field.name, sentences(error));
       else if (value !== undefined) parameters[field.name] = value;
     }
     return { parameters: { ...parameters, ...this.#beyond }, errors };
@@ -153,8 +153,8 @@ class FunctionForm extends AppElement {
       const field = this.#fieldFor(pointer);
       if (!field) continue;
       const where = place(pointer);
-      const words = sentence(where ? `${where}: ${detail}` : detail);
-      this.#errors.set(field.name, [this.#errors.get(field.name), words].filter(Boolean).join(" "));
+      const words = sentence(where && field.kind !== "group" ? `${where}: ${detail}` : detail);
+      this.#errors.set(field.name, withError(field, this.#errors.get(field.name), pointer, words));
     }
     this.#focusError = this.#errors.size > 0;
   }
@@ -170,10 +170,10 @@ class FunctionForm extends AppElement {
   updated() {
     if (!this.#focusError) return;
     this.#focusError = false;
-    const first = this.#fields.find((field) => this.#errors.has(field.name));
+    const first = this.#fields.find((field) => this.#errors.get(field.name));
     if (first?.isAdvanced) this.#openOptions();
     // The field renders after this form: wait for it, then go there.
-    requestAnimationFrame(() => this.querySelector("[aria-invalid=true]")?.focus());
+    requestAnimationFrame(() => this.querySelector("[aria-invalid=true], fieldset[data-tone=bad]")?.focus());
   }
 
   template() {
@@ -232,7 +232,7 @@ class FunctionForm extends AppElement {
   #fieldList(fields) {
     return repeat(fields, (field) => field.name, (field) => html`
       <form-field .field=${field} .text=${this.#texts.get(field.name)} .error=${this.#errors.get(field.name)} .model=${this.#chosenModel()}
-        .controlId=${`${this.function.name}-${field.name}`} @field:input=${(event) => this.#typed(field.name, event.detail.text)}></form-field>`);
+        .controlId=${`${this.function.name}-${field.name}`} @field:input=${(event) => this.#typed(field.name, event.detail)}></form-field>`);
   }
 
   #examples() {
@@ -266,9 +266,8 @@ class FunctionForm extends AppElement {
   }
 }
 
-function initialText(field) {
-  if (field.isWhole) return "{}";
-  return textOf(field, field.fallback);
+function firstText(field) {
+  return field.isWhole ? "{}" : initialText(field);
 }
 
 /** What was typed as the parameters of a function without fields; only an object will do. */
@@ -294,6 +293,11 @@ function parsed(text) {
 function sentence(words) {
   const text = words.trim();
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+}
+
+function sentences(errors) {
+  if (typeof errors === "string") return sentence(errors);
+  return Object.fromEntries(Object.entries(errors).map(([name, words]) => [name, sentences(words)]));
 }
 
 define("function-form", FunctionForm);
