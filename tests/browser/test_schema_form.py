@@ -175,9 +175,10 @@ def test_a_schema_that_leads_back_to_itself_ends(module_page: Page) -> None:
     kinds = module_page.evaluate(
         """async () => {
             const { fieldsOf } = await import("/js/schema-form.js");
-            let fields = fieldsOf({ properties: { it: { $ref: "#/$defs/node" } }, $defs: { node: { type: "object", properties: { next: { $ref: "#/$defs/node" } } } } });
+            const node = { type: "object", properties: { next: { $ref: "#/$defs/node" } } };
+            let fields = fieldsOf({ properties: { it: { $ref: "#/$defs/node" } }, $defs: { node } });
             const kinds = [];
-            while (fields) { kinds.push(fields[0].kind); fields = fields[0].fields; }
+            for (; fields; fields = fields[0].fields) kinds.push(fields[0].kind);
             return kinds;
         }"""
     )
