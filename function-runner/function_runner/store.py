@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,6 +120,7 @@ TURNS_AT_ONCE = 64  # writes that share a commit
 CHECKPOINT_SECONDS = 1.0
 MAX_LOGGED_PAGES = 20_000  # of 4 KiB
 GATHERING_SECONDS = 0.25  # how long facts that may be written later wait for others
+NOTED_AT_ONCE = 20  # so many of them take about a millisecond, which somebody's answer may have to wait
 CLAIM_LOOKAHEAD = 100  # rows looked at beyond those wanted, because some functions may be at their limit
 ENDS_SEEN_SECONDS = 1.0  # how often somebody who waits for an end looks for one that another runner wrote
 MIGRATION_LOCK = 0x736D6C6F  # number of the Postgres advisory lock under which the tables are made
@@ -921,7 +923,7 @@ class Store:
             if self._prepared.update(connection, change, values) == 0:
                 return False
             if facts:
-                _note(connection, invocation_id, facts)
+                self._prepared.note(connection, invocation_id, facts)
             return True
 
         is_ended = _persist(lambda: self._write(end))
@@ -967,11 +969,13 @@ class Store:
             self._note_all([(invocation_id, facts)])
 
     def _note_all(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        def note(connection: Connection) -> None:
-            for invocation_id, facts in noted:
-                _note(connection, invocation_id, facts)
+        def note(portion: Sequence[tuple[str, Mapping[str, object]]], connection: Connection) -> None:
+            for invocation_id, facts in portion:
+                self._prepared.note(connection, invocation_id, facts)
 
-        _persist(lambda: self._write(note))
+        for begin in range(0, len(noted), NOTED_AT_ONCE):  # in between come those who are waited for
+            work = partial(note, noted[begin : begin + NOTED_AT_ONCE])
+            _persist(partial(self._write, work))
 
     def get(self, invocation_id: str) -> Invocation | None:
         """The record, or None when there is none."""
@@ -1752,13 +1756,15 @@ def _known(**facts: object) -> dict[str, object]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _note(connection: Connection, invocation_id: str, facts: Mapping[str, object]) -> None:
-    """Add to what is known of the invocation; nothing happens when there is none."""
-    upsert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[connection.dialect.name]
-    values = [literal(value, invocation_facts.c[name].type) for name, value in facts.items()]
-    recorded = select(invocations.c.id, *values).where(invocations.c.id == invocation_id)
-    addition = upsert(invocation_facts).from_select(["invocation_id", *facts], recorded)
-    connection.execute(addition.on_conflict_do_update(index_elements=["invocation_id"], set_=facts))
+def _noting(names: Sequence[str], dialect: Dialect) -> Insert:
+    """The statement that adds these to what is known of an invocation; nothing happens when there is none."""
+    upsert: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect.name]
+    values = [bindparam(name, type_=invocation_facts.c[name].type) for name in names]
+    recorded = select(invocations.c.id, *values).where(invocations.c.id == bindparam("noted_id"))
+    addition = upsert(invocation_facts).from_select(["invocation_id", *names], recorded)
+    known = {name: addition.excluded[name] for name in names}
+    statement: Insert = addition.on_conflict_do_update(index_elements=["invocation_id"], set_=known)
+    return statement
 
 
 class _Prepared:
@@ -1770,6 +1776,7 @@ class _Prepared:
     def __init__(self) -> None:
         # By statement and by what is set. Few: what is set differs only in what an invocation tells about MLflow.
         self._known: dict[tuple[Insert | Update, tuple[str, ...]], _Text] = {}
+        self._noting: dict[tuple[str, ...], Insert] = {}  # by the names of the facts
 
     def insert(self, connection: Connection, statement: Insert, values: Mapping[str, Any]) -> int | None:
         """Add a row; returns its primary key."""
@@ -1783,6 +1790,18 @@ class _Prepared:
         if connection.dialect.name != "sqlite":
             return connection.execute(statement, values).rowcount
         return self._run(connection, statement, values).rowcount
+
+    def note(self, connection: Connection, invocation_id: str, facts: Mapping[str, object]) -> None:
+        """Add to what is known of the invocation; nothing happens when there is none."""
+        names = tuple(facts)
+        statement = self._noting.get(names)
+        if statement is None:
+            statement = self._noting[names] = _noting(names, connection.dialect)
+        values = {**facts, "noted_id": invocation_id}
+        if connection.dialect.name != "sqlite":
+            connection.execute(statement, values)
+        else:
+            self._run(connection, statement, values)
 
     def _run(self, connection: Connection, statement: Insert | Update, values: Mapping[str, Any]) -> sqlite3.Cursor:
         key = (statement, tuple(values))
