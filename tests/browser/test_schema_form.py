@@ -157,16 +157,16 @@ def test_an_error_finds_its_place_in_a_group_and_leaves_it_again(module_page: Pa
         """async (property) => {
             const { fieldsOf, withError, withoutError } = await import("/js/schema-form.js");
             const [field] = fieldsOf({ properties: { it: property } });
-            const one = withError(field, undefined, "/it/inner/depth", "Too deep.");
-            const two = withError(field, one, "/it", "Lacks rate.");
-            const three = withError(field, two, "/it/steps", "Too many.");
+            const one = withError(field, undefined, "/it/inner/depth", () => "Too deep.");
+            const two = withError(field, one, "/it", () => "Lacks rate.");
+            const three = withError(field, two, "/it/steps", (pointer) => `Too many: ${pointer}`);
             const four = withoutError(three, ["steps"]);
             return [one, two, three, four, withoutError(four, ["inner", "depth"]), withoutError(four, ["inner"])];
         }""",
         GROUP,
     )
     deep = {"inner": {"depth": "Too deep."}}
-    assert steps[:3] == [deep, {"": "Lacks rate.", **deep}, {"": "Lacks rate.", "steps": "Too many.", **deep}]
+    assert steps[:3] == [deep, {"": "Lacks rate.", **deep}, {"": "Lacks rate.", "steps": "Too many: /steps", **deep}]
     assert steps[3] == deep
     assert steps[4:] == [None, None]
 

@@ -85,23 +85,25 @@ export function typedOf(field, text) {
 }
 
 /**
- * The errors of a field with one more, that of a JSON Pointer which begins with the field's name: words, or for a group an object of such
- * by name, with those of the group itself under "".
+ * The errors of a field with one more, at a JSON Pointer that begins with the field's name: words, or for a group an object of such by
+ * name, with those of the group itself under "". `wordsFor` says what is wrong, for a pointer that begins where the words will stand.
  */
-export function withError(field, errors, pointer, words) {
-  if (field.kind !== "group") return [errors, words].filter(Boolean).join(" ");
+export function withError(field, errors, pointer, wordsFor) {
+  if (field.kind !== "group") return [errors, wordsFor(pointer)].filter(Boolean).join(" ");
   const inner = `/${pointer.split("/").slice(2).join("/")}`;
   const one = field.fields.find((each) => each.name === nameIn(inner));
-  if (one) return { ...errors, [one.name]: withError(one, errors?.[one.name], inner, words) };
-  return { ...errors, "": [errors?.[""], words].filter(Boolean).join(" ") };
+  if (one) return { ...errors, [one.name]: withError(one, errors?.[one.name], inner, wordsFor) };
+  return { ...errors, "": [errors?.[""], wordsFor(pointer)].filter(Boolean).join(" ") };
 }
 
 /** The errors of a field without those of what lies at this path within it; undefined when none is left. */
 export function withoutError(errors, [name, ...inner]) {
   if (name === undefined || typeof errors !== "object") return undefined;
   // What is wrong with the group itself, a missing member for instance, may be right now.
-  const left = { ...errors, "": undefined, [name]: withoutError(errors[name], inner) };
-  return Object.values(left).some((one) => one !== undefined) ? left : undefined;
+  const { [name]: changed, "": _own, ...others } = errors;
+  const left = withoutError(changed, inner);
+  const all = left === undefined ? others : { ...others, [name]: left };
+  return Object.keys(all).length > 0 ? all : undefined;
 }
 
 /** The name of the parameter that an error's JSON Pointer leads to: "/features/0/2" → "features". */
@@ -288,7 +290,7 @@ function groupText(field, value) {
   return {
     texts: Object.fromEntries(field.fields.map((one) => [one.name, shown(one)])),
     beyond: Object.fromEntries(Object.entries(members).filter(([name]) => !names.has(name))),
-    other: isObject || value === null ? undefined : value,
+    ...(isObject || value === null || value === undefined ? {} : { other: value }),
   };
 }
 

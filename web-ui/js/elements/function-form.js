@@ -152,8 +152,7 @@ class FunctionForm extends AppElement {
     for (const { pointer, detail } of problem?.errors ?? []) {
       const field = this.#fieldFor(pointer);
       if (!field) continue;
-      const where = place(pointer);
-      const words = sentence(where && field.kind !== "group" ? `${where}: ${detail}` : detail);
+      const words = (where) => sentence(place(where) ? `${place(where)}: ${detail}` : detail);
       this.#errors.set(field.name, withError(field, this.#errors.get(field.name), pointer, words));
     }
     this.#focusError = this.#errors.size > 0;
