@@ -39,7 +39,9 @@ def main(address: str) -> None:
         version = newest["result"]["model_version"]
 
         page.goto(f"{address}/#/")
-        expect(page.get_by_role("img", name=re.compile("^Bar chart"))).to_be_visible()
+        # The figures are a moment behind the list of failures.
+        expect(page.get_by_role("img", name=re.compile("^Bar chart: .*, [1-9][0-9]* of them failed"))).to_be_visible()
+        expect(page.get_by_text("3 containers ready")).to_be_visible()
         expect(page.get_by_role("region", name="Last failures").get_by_role("link", name="predict")).not_to_have_count(
             0
         )

@@ -319,17 +319,16 @@ for process in pathlib.Path("/proc").glob("[0-9]*"):
 print(json.dumps(found))
 """
 
-# Gunicorn's worker, which is all of the function runner; its parent only starts it again.
+# Gunicorn's worker, which is all of the function runner; its parent only starts it again. That one's own parent is the
+# container's first process, which has the same words in its command line.
 KILL_WORKER = """
 import os, pathlib, signal
-def is_gunicorn(pid):
-    return b"gunicorn" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
 for process in pathlib.Path("/proc").glob("[0-9]*"):
     try:
         parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-        if is_gunicorn(process.name) and parent != "0" and is_gunicorn(parent):
+        if b"gunicorn" in (process / "cmdline").read_bytes() and parent not in ("0", "1"):
             os.kill(int(process.name), signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):  # a process that has just ended, as those of health checks do
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended, as those of health checks do
         pass
 """
 

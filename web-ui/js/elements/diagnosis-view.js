@@ -1,4 +1,5 @@
 import { AppElement, define } from "../element.js";
+import { prose } from "../prose.js";
 import { html, nothing } from "../vendor.js";
 
 /** Why something failed, in plain words: what happened, what to do now, and what shows it. The error itself is one click away. */
@@ -10,8 +11,8 @@ class DiagnosisView extends AppElement {
     if (!diagnosis) return nothing;
     const evidence = diagnosis.evidence ?? [];
     return html`
-      <p class="wrap">${diagnosis.cause}</p>
-      <p class="wrap"><strong>What to do:</strong> ${diagnosis.next_step}</p>
+      <p class="wrap">${prose(diagnosis.cause)}</p>
+      <p class="wrap"><strong>What to do:</strong> ${prose(diagnosis.next_step)}</p>
       ${evidence.length > 0 ? html`<pre tabindex="0" role="region" aria-label="What shows it">${evidence.join("\n")}</pre>` : nothing}
       ${detail ? html`<details class="fold"><summary>The error itself</summary><p class="wrap">${detail}</p></details>` : nothing}`;
   }
