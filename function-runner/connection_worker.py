@@ -5,7 +5,7 @@ afterwards. NGINX keeps its connections open and uses the same few again and aga
 answered waits for the connection's next request itself: two changes of threads less for each request.
 """
 
-import socket
+import select
 import threading
 import time
 
@@ -44,15 +44,11 @@ class ConnectionWorker(ThreadWorker):
             self._waiting_threads += 1
         try:
             conn.set_timeout()
-            conn.sock.settimeout(LOOK_SECONDS)
+            poll = select.poll()
+            poll.register(conn.sock, select.POLLIN)
             while self.alive and time.monotonic() < conn.timeout:
-                try:
-                    conn.sock.recv(1, socket.MSG_PEEK)  # nothing at all: it was closed, which is gunicorn's to find out
-                except TimeoutError:
-                    continue
-                except OSError:
-                    return False
-                return True
+                if poll.poll(LOOK_SECONDS * 1000):
+                    return True  # or it was closed, which is gunicorn's to find out
             return False
         finally:
             with self._waiting_lock:

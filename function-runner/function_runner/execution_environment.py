@@ -168,6 +168,7 @@ class ExecutionEnvironment:
         self.milestones = Milestones()
         self.served = 0  # invocations handed to it
         self.idle_since = time.monotonic()
+        self.is_log_published = False  # it has its place among the logs, where people look for it
         self._spec = spec
         self._engine = engine
         self._log = log_file

@@ -886,8 +886,11 @@ class Pool:
 
     def publish_log(self, environment: ExecutionEnvironment) -> None:
         """Its container has an invocation, so its log gets its place. Where that fails it is said, and nothing more."""
+        if environment.is_log_published:
+            return
         try:
             self._logs.publish(environment.name)
+            environment.is_log_published = True
         except LogsUnavailable as error:
             log.warning("%s", error, extra={"action": "log_failed", "container": environment.name})
 
