@@ -28,7 +28,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     prediction = model.predictor.predict(rows)
     warnings = model.signature.warnings(rows, single)
     form = model.predictor.model_format
-    print(f"Predicted {len(rows)} row{'s' * (len(rows) != 1)} with {version.uri} ({form})", flush=True)
+    # The line's end is part of the text: the runtime client flushes after each piece, and the container engine carries
+    # each of them on its own.
+    print(f"Predicted {len(rows)} row{'s' * (len(rows) != 1)} with {version.uri} ({form})\n", end="", flush=True)
     for warning in warnings:
         print(f"Warning: {warning}", flush=True)
 
