@@ -947,7 +947,8 @@ class Store:
         """Add what became known of the container's process and its log; None leaves what is there.
 
         A database that is locked or full is tried again for half a minute.
-        Works before and after the end. Facts about an invocation that is not recorded are dropped.
+        Works before and after the end. Facts about an invocation that is not recorded are dropped. What is noted later
+        counts, also where what was noted earlier had to be there only ``soon``.
 
         Args:
             soon: need not be on the disk when this returns; written together with others a moment later.
@@ -966,7 +967,7 @@ class Store:
         if soon:
             self._later.add(invocation_id, facts)
         else:
-            self._note_all([(invocation_id, facts)])
+            self._note_all([*self._later.take(invocation_id), (invocation_id, facts)])
 
     def _note_all(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         def note(portion: Sequence[tuple[str, Mapping[str, object]]], connection: Connection) -> None:
@@ -1992,6 +1993,7 @@ class _Later:
         self._write = write
         self._changed = threading.Condition()
         self._waiting: list[tuple[str, Mapping[str, object]]] = []
+        self._being_written: frozenset[str] = frozenset()  # of which invocations
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -2004,11 +2006,23 @@ class _Later:
                 self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
                 self._thread.start()
 
+    def take(self, invocation_id: str) -> list[tuple[str, Mapping[str, object]]]:
+        """What waits for this invocation, for whoever has newer facts and writes both; it waits no more.
+
+        Returns once nothing older is just being written.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: invocation_id not in self._being_written)
+            taken = [noted for noted in self._waiting if noted[0] == invocation_id]
+            if taken:
+                self._waiting = [noted for noted in self._waiting if noted[0] != invocation_id]
+            return taken
+
     def close(self) -> None:
         """Write what waits; returns when it is written."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
+            self._changed.notify_all()
             thread = self._thread
         if thread is not None:
             thread.join()
@@ -2018,6 +2032,7 @@ class _Later:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed, timeout=GATHERING_SECONDS)
                 noted, self._waiting = self._waiting, []
+                self._being_written = frozenset(invocation_id for invocation_id, _ in noted)
                 if not noted and self._is_closed:
                     self._thread = None
                     return
@@ -2026,6 +2041,10 @@ class _Later:
                     self._write(noted)
                 except StoreUnavailable as error:
                     log.warning("facts are lost: %s", error, extra={"action": "facts_lost"})
+                finally:
+                    with self._changed:
+                        self._being_written = frozenset()
+                        self._changed.notify_all()
 
 
 def _dump(value: Any, *, canonical: bool = False) -> str:

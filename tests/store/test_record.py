@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -348,6 +349,39 @@ def test_facts_that_may_come_later_are_written_soon_and_at_the_latest_at_the_end
     record.store.note_facts(ids[0], log_bytes=8, soon=True)
     record.store.close()
     assert record.get(ids[0]).log_bytes == 8
+
+
+def test_what_may_come_later_does_not_come_after_what_was_noted_later(record):
+    invocation_id = record.run()
+    record.store.note_facts(invocation_id, log_bytes=1, max_memory_mb=5.0, soon=True)
+    record.store.note_facts(invocation_id, log_bytes=2)
+    record.store.close()
+    noted = record.get(invocation_id)
+    assert (noted.log_bytes, noted.max_memory_mb) == (2, 5.0)
+
+
+def test_what_is_noted_waits_for_what_is_just_being_written(record, monkeypatch):
+    invocation_id, other = record.run(), record.run()
+    later = record.store._later
+    real, begun, go_on = later._write, threading.Event(), threading.Event()
+
+    def write(noted):
+        begun.set()
+        assert go_on.wait(10)
+        real(noted)
+
+    monkeypatch.setattr(later, "_write", write)
+    record.store.note_facts(invocation_id, log_bytes=1, soon=True)
+    assert begun.wait(10)
+    record.store.note_facts(other, log_bytes=3)  # waits for nobody
+    newer = threading.Thread(target=record.store.note_facts, args=(invocation_id,), kwargs={"log_bytes": 2})
+    newer.start()
+    newer.join(0.1)
+    go_on.set()
+    newer.join(10)
+    assert (record.get(invocation_id).log_bytes, record.get(other).log_bytes) == (2, 3)
+    record.store.close()
+    assert record.get(invocation_id).log_bytes == 2
 
 
 def test_one_that_finds_a_container_waiting_is_accepted_and_handed_over_at_once(record):
