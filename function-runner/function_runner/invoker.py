@@ -654,7 +654,7 @@ class Invoker:
         return journey.invocation
 
     def _let_go(self, journey: _Journey) -> None:
-        """Off the path of the answer: end the container or let it go on, close the log, note the facts."""
+        """End the container off the path of the answer, or let it go on at once; close the log, note the facts."""
         invocation = journey.invocation
         environment = journey.place.environment
         if environment is None:

@@ -49,7 +49,7 @@ FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class LogSummary:
     """What a closed log file holds."""
 
-    state: LogState  # COMPLETE, TRUNCATED or PARTIAL
+    state: LogState  # COMPLETE, TRUNCATED or PARTIAL; MISSING when the file has no name any more
     bytes: int  # size of the file
     sha256: str  # of the file
     problem: str | None = None  # why it is PARTIAL
@@ -145,8 +145,9 @@ class LogFile:
                 except OSError as error:
                     self._problem = self._problem or _reason(error)
                 finally:
+                    state = self._state()
                     os.close(self._descriptor)
-                self._summary = LogSummary(self._state(), self._size, self._sha256.hexdigest(), self._problem)
+                self._summary = LogSummary(state, self._size, self._sha256.hexdigest(), self._problem)
                 self._changed.notify_all()
             return self._summary
 
@@ -156,6 +157,9 @@ class LogFile:
             self._changed.wait_for(lambda: self._size > size or self.is_closed, timeout)
 
     def _state(self) -> LogState:
+        with contextlib.suppress(OSError):
+            if os.fstat(self._descriptor).st_nlink == 0:  # somebody removed it: nobody will find what it holds
+                return LogState.MISSING
         if self._problem:
             return LogState.PARTIAL
         return LogState.TRUNCATED if self._is_truncated else LogState.COMPLETE
@@ -268,7 +272,8 @@ class LogStore:
         """Put the log file into its place: its container has an invocation. Doing it again changes nothing.
 
         Raises:
-            LogsUnavailable: it cannot be done, for example because something of that name is there (a link counts).
+            LogsUnavailable: it cannot be done, for example because something of that name is there (a link counts),
+                or because there is no such file.
         """
         name = _file_name(container_name)
         with self._folder() as folder:
@@ -277,9 +282,9 @@ class LogStore:
                     # Not renamed, because that would replace what is there.
                     os.link(name, name, src_dir_fd=ready, dst_dir_fd=folder, follow_symlinks=False)
                     os.unlink(name, dir_fd=ready)
-            except FileNotFoundError:
-                return
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and _look(folder, container_name) is not None:
+                    return  # it has been done
                 raise LogsUnavailable(
                     f"The log file of {container_name} cannot be put into its place: {_reason(error)}."
                 ) from error
@@ -289,11 +294,12 @@ class LogStore:
         with contextlib.suppress(RunnerError, OSError), self._folder() as folder, _subfolder(folder, READY) as ready:
             os.unlink(_file_name(container_name), dir_fd=ready)
 
-    def forget_all(self) -> None:
-        """Remove the log files of all containers that never had an invocation; for the start. Never raises."""
+    def unused(self) -> list[str]:
+        """The names of all containers whose log files are aside, to be forgotten one by one. Never raises."""
         with contextlib.suppress(RunnerError, OSError), self._folder() as folder, _subfolder(folder, READY) as ready:
-            for name in os.listdir(ready):  # noqa: PTH208 - a folder by its descriptor
-                os.unlink(name, dir_fd=ready)
+            names = os.listdir(ready)  # noqa: PTH208 - a folder by its descriptor
+            return [name.removesuffix(".log") for name in names]
+        return []
 
     def recover(self, container_name: str, output: bytes, *last_lines: str) -> LogState:
         """Complete the log file of a container whose runner died, and end it with these lines. Never raises.

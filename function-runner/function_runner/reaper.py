@@ -48,6 +48,7 @@ class Reaper:
         self._invoker = invoker
         self._runtime = "{}:{}".format(*runtime_address)
         self._suspects: set[str] = set()  # claimed, and seen without anybody who works on them
+        self._unused_logs: list[str] = []  # of containers of the previous runner
         self._rounds = Rounds(
             "reaper", self._round, pause=lambda: INTERVAL_SECONDS, first_pause=0, failure="sweep_failed"
         )
@@ -56,7 +57,8 @@ class Reaper:
         """Set right what the previous runner left open, then go on in the background until `stop`."""
         self.reconcile()
         self.finish_logs()
-        self._logs.forget_all()
+        for name in self._unused_logs:
+            self._logs.forget(name)
         self._rounds.start()
 
     def stop(self) -> None:
@@ -68,6 +70,8 @@ class Reaper:
 
         To be called before containers are served: one that is adopted must be known when it brings its result.
         """
+        # Now: once something has been adopted, its end may let the pool make containers that wait for an invocation.
+        self._unused_logs = self._logs.unused()
         running = [one for one in self._store.claimed() if one.status is Status.RUNNING]
         containers = self._containers_by_name() if running else {}
         for invocation in running:
@@ -177,8 +181,12 @@ class Reaper:
                 return False
             function = self._invoker.function_of(invocation)
             running = (utc_now() - (invocation.started_at or invocation.created_at)).total_seconds()
-            output = self._engine.follow(container.id)
             log_file, content = self._logs.reopen(container.name)
+            try:
+                output = self._engine.follow(container.id)
+            except RunnerError:
+                log_file.close()
+                raise
             environment = ExecutionEnvironment.adopt(
                 function,
                 Image(

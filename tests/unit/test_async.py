@@ -16,6 +16,7 @@ from function_runner.errors import (
     BuildFailed,
     Busy,
     Cancelled,
+    EngineUnavailable,
     HandlerError,
     IdempotencyKeyReused,
     ImageGone,
@@ -589,6 +590,26 @@ class TestAfterACrash:
         assert settled.log_state is LogState.COMPLETE
         log = runner.log(settled)
         assert [log.count(word) for word in ("START", "first", "last", "REPORT")] == [1, 1, 1, 1]
+
+    def test_one_that_cannot_be_followed_is_not_adopted_and_its_log_does_not_stay_open(self, runner, monkeypatch):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        is_running(runner, record.id)
+        name = runner.store.get(record.id).container_name
+        wait_until(lambda: "START" in runner.logs.read(name).decode())
+        runner = runner.crash()
+        asked = []
+
+        def refuse(_container_id):
+            asked.append(runner.logs.is_open(name))
+            raise EngineUnavailable
+
+        monkeypatch.setattr(runner.engine, "follow", refuse)
+        runner.reaper.adopt_running()
+        assert asked == [True]
+        assert not runner.logs.is_open(name)
+        runner.reaper.reconcile()
+        ended(runner, record.id, Status.LOST)
 
     def test_what_an_adopted_one_says_of_its_progress_counts(self, runner):
         runner.add(

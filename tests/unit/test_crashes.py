@@ -99,9 +99,11 @@ def live(runner, function, *, in_background, verifier, calls=1):
 def recover(runner, verifier):
     """The next runner, once it has set everything right and run what waited."""
     following = runner.crash()
+    unused = following.logs.unused()
     following.reaper.reconcile()
     following.reaper.finish_logs()
-    following.logs.forget_all()
+    for name in unused:
+        following.logs.forget(name)
     following.dispatcher.start()
 
     def is_quiet():

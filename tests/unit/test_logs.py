@@ -295,8 +295,23 @@ def test_a_container_without_an_invocation_leaves_no_log(logs, tmp_path):
         logs.read(NAME)
     logs.forget(NAME)
     logs.publish("echo-000000000000")
-    logs.forget_all()
+    assert logs.unused() == ["echo-111111111111"]
+    logs.forget("echo-111111111111")
+    assert logs.unused() == []
     assert [path.name for path in tmp_path.rglob("*.log")] == ["echo-000000000000.log"]
+
+
+def test_a_log_that_somebody_removed_is_missed(logs, tmp_path):
+    file = logs.create(NAME)
+    file.write(b"loading\n")
+    logs.forget(NAME)
+    with pytest.raises(LogsUnavailable, match="cannot be put into its place: No such file"):
+        logs.publish(NAME)
+    assert file.end_part().state is LogState.MISSING
+    assert file.close().state is LogState.MISSING
+    file = published(logs)
+    (tmp_path / f"{NAME}.log").unlink()
+    assert file.close().state is LogState.MISSING
 
 
 def test_a_log_of_several_invocations_is_read_in_parts(logs):

@@ -167,3 +167,15 @@ def test_what_is_recorded_as_over_is_over(runner):
     open_record(runner, Status.RUNNING)
     runner.reaper.reconcile()
     assert not runner.engine.inspect(container_id).running
+
+
+def test_logs_of_containers_that_were_never_used_are_removed_at_the_start_and_those_of_newer_ones_stay(runner):
+    runner.logs.create("sleep-000000000000").close()
+    runner.reaper.adopt_running()
+    newer = runner.logs.create(
+        "sleep-111111111111"
+    )  # an adopted one has ended, and there is room for another container
+    runner.reaper.start()
+    runner.reaper.stop()
+    assert runner.logs.unused() == ["sleep-111111111111"]
+    newer.close()
