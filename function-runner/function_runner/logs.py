@@ -37,6 +37,7 @@ START = b"START RequestId: "
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
 DOES_NOT_FIT = b"\n[the file does not fit what the container engine kept of the output, which follows]\n"
 NOTE = re.compile(rb"^\[.*\]\n\Z", re.MULTILINE)  # of the platform, before one of its lines
+MOST_ENDS = 64  # where the output of a container may end in its log: so many are followed, of those that come last
 
 # No flag lets an open follow a link or wait for the other end of a pipe.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -170,7 +171,7 @@ class LogFile:
         self._held_return = data.endswith(b"\r")
         if self._held_return:
             data = data[:-1]
-        return re.sub(rb"\r(?!\n)", b"\n", data)
+        return _with_line_ends(data)
 
     def _write_output(self, data: bytes) -> None:
         if self._problem:
@@ -817,52 +818,69 @@ def _start_of_tail(descriptor: int, size: int, lines: int) -> int:
 
 def missing_output(content: bytes, output: Iterator[bytes]) -> Iterator[bytes]:
     """What must be added to a log file that holds ``content`` of a container's whole ``output``, as that comes."""
-    pieces = _pieces(content)
-    least = sum(min(map(len, piece)) for piece in pieces)
-    begun = b""
+    missing = _catch_up(content, output)
+    del content  # it may be long, and the output go on for hours
+    yield missing
+    yield from output
+
+
+def _catch_up(content: bytes, output: Iterator[bytes]) -> bytes:
+    """Take of the output what the file holds. Returns what came with the last of it and must be added."""
+    least = sum(lengths[-1] for _, lengths in _pieces(content))
+    begun = bytearray()
     for more in output:
         begun += more
         if len(begun) < least or begun.endswith(b"\r"):  # what a return means depends on what follows
             continue
-        missing = _beyond(pieces, begun)
-        if missing is not None:
-            yield missing
-            break
-    else:
-        yield _missing_output(content, begun)
-    yield from output
+        text = _with_line_ends(begun)
+        ends, may_go_on = _ends(content, text)
+        if not may_go_on:
+            return text[max(ends) :] if ends else DOES_NOT_FIT + text
+    return _missing_output(content, bytes(begun))
 
 
 def _missing_output(content: bytes, output: bytes) -> bytes:
     """What of a container's whole ``output`` must be added to a log file that holds ``content``."""
-    return _beyond(_pieces(content), output) or b""
+    text = _with_line_ends(output)
+    ends, may_go_on = _ends(content, text)
+    if ends:
+        return text[max(ends) :]
+    return b"" if may_go_on else DOES_NOT_FIT + text
 
 
-def _pieces(content: bytes) -> list[list[bytes]]:
-    """What the container printed between the lines of the platform; for each piece what that may have been.
+def _ends(content: bytes, output: bytes) -> tuple[set[int], bool]:
+    """Where in the output that ends which the file holds, by all that it may mean; and whether the file may hold more.
+
+    All are followed side by side, piece by piece: what fits a piece best may not fit the next.
+    """
+    ends, may_go_on = {0}, False
+    for piece, lengths in _pieces(content):
+        begins, ends = sorted(ends)[-MOST_ENDS:], set()
+        for begin in begins:
+            ends |= {begin + length for length in lengths if output.startswith(piece[:length], begin)}
+            rest = len(output) - begin
+            may_go_on |= rest < len(piece) and output.startswith(piece[:rest], begin)
+    return ends, may_go_on
+
+
+def _pieces(content: bytes) -> Iterator[tuple[bytes, list[int]]]:
+    """What stands between the lines of the platform, and how much of it the container may have printed, at most first.
 
     Before a line of the platform there may be notes of ours, and a line end that the container did not print.
     """
-    bounds = [0, *(place for line in PLATFORM_LINE.finditer(content) for place in line.span()), len(content)]
-    pieces = [[content[begin:end]] for begin, end in zip(bounds[::2], bounds[1::2], strict=True)]
-    for piece in pieces[:-1]:
-        while note := NOTE.search(piece[-1]):
-            piece.append(piece[-1][: note.start()])
-        piece += [text[:-1] for text in piece if text.endswith(b"\n")]
-    return pieces
+    begin = 0
+    for line in PLATFORM_LINE.finditer(content):
+        piece = content[begin : line.start()]
+        begin = line.end()
+        lengths = [len(piece)]
+        while note := NOTE.search(piece[: lengths[-1]]):
+            lengths.append(note.start())
+        lengths += [length - 1 for length in lengths if piece[:length].endswith(b"\n")]
+        yield piece, sorted(set(lengths), reverse=True)
+    piece = content[begin:]
+    yield piece, [len(piece)]
 
 
-def _beyond(pieces: list[list[bytes]], output: bytes) -> bytes | None:
-    """What of the output comes after these pieces; None when it has not come so far yet."""
-    output = re.sub(rb"\r(?!\n)", b"\n", output)
-    at = 0
-    for piece in pieces:
-        for text in piece:  # the longest first
-            if output.startswith(text, at):
-                at += len(text)
-                break
-            if text.startswith(output[at:]):
-                return None
-        else:
-            return DOES_NOT_FIT + output
-    return output[at:]
+def _with_line_ends(output: bytes | bytearray) -> bytes:
+    """As `LogFile.write` keeps it: a carriage return without a line end becomes one."""
+    return re.sub(rb"\r(?!\n)", b"\n", output)

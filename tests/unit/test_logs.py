@@ -684,6 +684,10 @@ def test_waiting_for_a_file_that_nobody_writes_takes_the_time_given(logs):
         # The file has more than the engine: it rotated, or lost the container.
         (b"one\ntwo\n", b"", b"one\ntwo\n[note]\n"),
         (b"one\ntwo\n", b"one\n", b"one\ntwo\n[note]\n"),
+        # A line was cut by lines of the platform: the line end before them may be ours or the container's.
+        (b"a\nEND RequestId: 1\n\nb\n", b"a\nb\nc\n", b"\nb\nc\n[note]\n"),
+        (b"a\nEND RequestId: 1\n\nb\n", b"a\n\nb\nc\n", b"\nb\nc\n[note]\n"),
+        (b"echo\nEND RequestId: 1\n 1\n", b"echo 1\necho 2\n", b" 1\necho 2\n[note]\n"),
         (b"one\n", b"two\n", b"one\n\n[the file does not fit what the container engine kept of the output, which"),
     ],
 )
@@ -718,6 +722,8 @@ two
         (WITH_OURS, [b"loadingone\n", b"two\n", b"three\n"], b"three\n"),
         (b"one\r\n", [b"one\r", b"\ntwo\n"], b"two\n"),
         (b"one\ntwo\n", [b"one\n"], b""),
+        (b"a\nEND RequestId: 1\n\nb\n", [b"a\n", b"b\n", b"c\n"], b"c\n"),
+        (b"a\nEND RequestId: 1\n\n", [b"a", b"\n", b"\n", b"c\n"], b"c\n"),
     ],
 )
 def test_what_of_the_output_of_an_adopted_container_is_missing(content, pieces, missing):
@@ -730,6 +736,31 @@ def test_what_is_missing_comes_at_once():
     output = missing_output(WITH_OURS, pieces)
     assert next(output) == b""
     assert next(output) == b"three\n"
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    chunks=st.lists(st.text("a\n", max_size=4).map(str.encode) | st.sampled_from(["END RequestId: 1", "[note]"])),
+    rest=st.text("a\n", max_size=4).map(str.encode),
+    cuts=st.integers(1, 5),
+)
+def test_whatever_the_lines_of_the_platform_cut_nothing_but_a_line_end_is_missed(logs, chunks, rest, cuts):
+    held = []
+    for chunk in chunks:
+        held += [chunk] if isinstance(chunk, bytes) or chunk != "[note]" else [chunk, "END RequestId: 1"]
+    content = written(logs, *held, name=f"c{time.monotonic_ns()}")
+    output = b"".join(chunk for chunk in chunks if isinstance(chunk, bytes)) + rest
+    pieces = [output[at : at + cuts] for at in range(0, len(output), cuts)]
+    for missing in (b"".join(missing_output(content, iter(pieces))), b"".join(missing_output(content, iter([output])))):
+        assert missing.replace(b"\n", b"") == rest.replace(b"\n", b"")
+        assert rest.endswith(missing)
+
+
+def test_what_may_mean_much_is_compared_quickly(logs):
+    content = b"\nEND RequestId: 1\n" * 5000
+    begun = time.monotonic()
+    assert b"".join(missing_output(content, iter([b"\n" * 5000 + b"late\n"]))) == b"late\n"
+    assert time.monotonic() - begun < 5
 
 
 def test_recovering_keeps_to_the_cap(logs):
