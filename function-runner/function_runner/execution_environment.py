@@ -58,6 +58,9 @@ WELL_KNOWN_EXITS = {
 SIGTERM_EXIT = 143
 
 PROGRESS_SECONDS = 1.0  # how often somebody is told of progress at most
+# How long the rest of a line may take to arrive when the result is there: it goes another way than the result does, and
+# Python's print writes a line in several parts.
+LINE_END_SECONDS = 0.02
 DRAIN_OUTPUT_SECONDS = 5.0  # how long a killed container's last output may take to arrive
 # What the runtime client reports when it cannot write the handler's result as JSON
 MARSHAL_ERROR = "Runtime.MarshalError"
@@ -362,6 +365,7 @@ class ExecutionEnvironment:
         Only when `may_serve_again`. Returns what is known now; the container's process has not ended.
         """
         self.acknowledge(accepted=False)  # unless it was told otherwise
+        self._log.wait_for_line_end(LINE_END_SECONDS)
         for line in _report(ending, invocation_id, self.function.memory_mb, self._max_memory_mb):
             self._log.write_line(line)
         summary = self._log.end_part()

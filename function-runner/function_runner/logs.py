@@ -124,6 +124,13 @@ class LogFile:
             self._append_line(line)
             self._changed.notify_all()
 
+    def wait_for_line_end(self, timeout: float) -> None:
+        """Wait for the rest of the line that was begun, at most for ``timeout`` seconds; without one not at all."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._at_line_start or not self._room or self._problem or self.is_closed, timeout
+            )
+
     def end_part(self) -> LogSummary:
         """What the file holds so far; one invocation's part of it is complete, and the next one has all the room."""
         with self._changed:

@@ -105,6 +105,27 @@ def test_a_line_of_the_platform_takes_any_text(logs):
     assert written(logs, "é \ud800") == "é \\ud800\n".encode()
 
 
+def test_a_line_that_was_begun_is_waited_for(logs):
+    file = logs.create(NAME)
+    file.write(b"echo ")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(file.wait_for_line_end, 20)
+        file.write(b"1")
+        time.sleep(0.05)
+        assert not waiting.done()
+        file.write(b"\n")
+        waiting.result(5)
+    begun = time.monotonic()
+    file.wait_for_line_end(20)
+    file.write(b"no end")
+    file.wait_for_line_end(0.05)
+    file.write(b"x" * 2000)
+    file.wait_for_line_end(20)  # over the cap: its end will not be written
+    file.close()
+    file.wait_for_line_end(20)
+    assert 0.05 <= time.monotonic() - begun < 5
+
+
 # --- carriage returns -------------------------------------------------------------------------------------------------
 
 

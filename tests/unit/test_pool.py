@@ -462,6 +462,19 @@ class TestReuse:
             assert part[3].startswith(f"REPORT RequestId: {record.id}\t")
             wait_until(lambda record=record: runner.store.get(record.id).log_state == "complete")
 
+    def test_a_line_that_ends_a_moment_after_the_result_is_not_cut(self, runner, monkeypatch):
+        monkeypatch.setattr("function_runner.execution_environment.LINE_END_SECONDS", 5)
+        runner.add(
+            "say",
+            "import threading\ndef handler(event, context):\n    print('ec', end='')\n"
+            "    threading.Timer(0.1, print, ['ho']).start()\n",
+            self.MANIFEST,
+        )
+        ready(runner, "say")
+        record = runner.invoke("say")
+        part = runner.logs.read_part(record.container_name, record.id).decode().splitlines()
+        assert part[1:3] == ["echo", f"END RequestId: {record.id}"]
+
     def test_a_handler_that_raised_goes_on(self, runner):
         runner.add(
             "picky",

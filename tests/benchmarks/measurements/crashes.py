@@ -1,11 +1,13 @@
 """Many invocations in the background while the function runner is killed again and again: what becomes of them?"""
 
 import random
+import re
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 import requests
 
@@ -23,6 +25,9 @@ CLIENTS = 4
 CALLS_A_SECOND = 10.0  # more than can be run, so that there is a backlog at each crash
 ACCEPTED = 202
 TRY_AGAIN = (429, 502, 503, 504)
+PLATFORM_LINE = re.compile(r"^(?:START|END|REPORT) RequestId: .*\n", re.MULTILINE)
+PRINTED_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+WHOLE_LINE = re.compile(rf"^echo ({PRINTED_ID.pattern})$", re.MULTILINE)
 
 
 @dataclass
@@ -115,12 +120,7 @@ def _report(told: Told, snapshot: Snapshot, system: System, downtimes: list[floa
     ours = [rows[identifier] for identifier in told.ids.values()]
     ends = Counter(event["invocation_id"] for event in snapshot.events if event["status"] in TERMINAL)
     logs = {row["container_name"]: system.logs_path / f"{row['container_name']}.log" for row in ours}
-    runs = Counter(
-        line.removeprefix("echo ").strip()
-        for file in system.logs_path.glob("*.log")
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines()
-        if line.startswith("echo ")
-    )
+    runs, whole = _printed(system.logs_path)
     results = sum(row["status"] == "succeeded" for row in ours)
     section = Section()
     section.table(
@@ -134,6 +134,7 @@ def _report(told: Told, snapshot: Snapshot, system: System, downtimes: list[floa
             ["handed over more than once", str(sum(row["delivered"] > 1 for row in ours))],
             ["handler run more than once", str(sum(runs[row["id"]] > 1 for row in ours))],
             ["what the handler printed is not in a log", str(sum(runs[row["id"]] == 0 for row in ours))],
+            ["lines of handlers that are cut in two", str(sum(runs[row["id"]] - whole[row["id"]] for row in ours))],
             ["log files that are missing", str(sum(not file.is_file() for file in logs.values()))],
             ["requests that clients had to repeat", str(told.repeated)],
             ["202 after, p50 ms", milliseconds(percentile(told.seconds, 0.5))],
@@ -143,3 +144,14 @@ def _report(told: Told, snapshot: Snapshot, system: System, downtimes: list[floa
         ],
     )
     return section
+
+
+def _printed(logs: Path) -> tuple[Counter[str], Counter[str]]:
+    """How often each invocation's handler has printed its id into a log, and how often in a line that is whole."""
+    runs: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
+    for file in logs.glob("*.log"):
+        content = PLATFORM_LINE.sub("", file.read_text(encoding="utf-8", errors="replace"))
+        runs.update(PRINTED_ID.findall(content))
+        whole.update(WHOLE_LINE.findall(content))
+    return runs, whole
