@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from function_runner.errors import DiskFull, LogsUnavailable, NotFound, RunnerError
@@ -30,18 +31,24 @@ BLOCK = 64 * 1024
 BUILDS = "builds"
 READY = ".ready"
 TAIL_BYTES = 4096  # of a log, for a message about it
+# How long a log may be to be compared with the engine's copy, which keeps no more than three times the output that a
+# log keeps. The rest is for lines of the platform: of many thousand invocations.
+COMPARED_OUTPUTS = 4
+COMPARED_LINES = 16 * 1024 * 1024
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
 OF_CONTAINER = re.compile(r"[a-z0-9][a-z0-9-]*-[0-9a-f]{12}")  # names of containers of functions, and of builds
 PLATFORM_LINE = re.compile(rb"^(START|END|REPORT) RequestId: .*\n", re.MULTILINE)
+REPORT_LINE = re.compile(rb"^REPORT RequestId: .*\n", re.MULTILINE)
 START = b"START RequestId: "
 START_LINE = re.compile(rb"^START RequestId: .*\n", re.MULTILINE)
 DOES_NOT_FIT = b"\n[the file does not fit what the container engine kept of the output, which follows]\n"
 NOTE = re.compile(rb"^\[.*\]\n\Z", re.MULTILINE)  # of the platform, before one of its lines
+NOT_THERE = re.compile(rb"\[output (?:truncated|lost): (\d{1,15}) ")  # notes about output that was printed there
 MOST_ENDS = 64  # where the output of a container may end in its log: so many are followed, of those that come last
 
 # No flag lets an open follow a link or wait for the other end of a pipe.
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 NEW_FILE = os.O_CREAT | os.O_EXCL | APPEND
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -72,10 +79,10 @@ class LogFile:
     No method raises: the thread that captures a container's output has nobody to tell. `close` tells.
     """
 
-    def __init__(
-        self, descriptor: int, *, max_bytes: int, content: bytes = b"", sync_name: Callable[[], None] = lambda: None
-    ) -> None:
-        """Takes over ``descriptor``, a file opened for appending that holds ``content``, which counts as output.
+    def __init__(self, descriptor: int, *, max_bytes: int, sync_name: Callable[[], None] = lambda: None) -> None:
+        """Takes over ``descriptor``, a file opened for appending and reading.
+
+        What it holds after the last REPORT line counts as output of the invocation that goes on with it.
 
         Args:
             max_bytes: how much output is kept, for each invocation.
@@ -84,19 +91,21 @@ class LogFile:
         self._descriptor = descriptor
         self._sync_name = sync_name
         self._max_bytes = max_bytes
-        self._room = max(0, max_bytes - len(content))  # output that still fits
+        self._room = max_bytes  # output that still fits
         # Held while writing, against the rule, because it is what keeps a line of the platform out of the middle of
         # a line of output. Nobody else waits for it.
         self._changed = threading.Condition()
-        self._at_line_start = content[-1:] in (b"", b"\n")
+        self._at_line_start = True
         self._held_return = False  # the last chunk ended in "\r"; what it means depends on the next byte
         self._discarded = 0  # bytes over the cap, since the last note about them
         self._lost = 0  # bytes the disk did not take, since the last note about them
         self._is_truncated = False
         self._problem: str | None = None  # the first reason why the disk did not take something
-        self._size = len(content)
-        self._sha256 = hashlib.sha256(content)
+        self._is_complete = False  # all that the container has printed is there
+        self._size = 0
+        self._sha256 = hashlib.sha256()
         self._summary: LogSummary | None = None
+        self._take_stock()
 
     @property
     def is_closed(self) -> bool:
@@ -110,7 +119,7 @@ class LogFile:
         trace with them, and progress bars overwrite themselves with them.
         """
         with self._changed:
-            if self._summary is not None or not data:
+            if self._summary is not None or self._is_complete or not data:
                 return
             self._write_output(self._without_returns(data))
             self._changed.notify_all()
@@ -123,6 +132,44 @@ class LogFile:
             self._finish_output()
             self._append_line(line)
             self._changed.notify_all()
+
+    def missing(self, output: Iterator[bytes]) -> Iterator[bytes]:
+        """What must be written of a container's whole ``output``, as that comes: what the file does not hold of it.
+
+        Begins with `DOES_NOT_FIT` when that cannot be told. Nothing must be written before this was called.
+        """
+        content = self._content()
+        return chain([DOES_NOT_FIT], output) if content is None else missing_output(content, output)
+
+    def complete(self, output: bytes) -> bool:
+        """Write what is missing of a container's whole ``output``, after which no more of it is taken.
+
+        False, and nothing changes: it cannot be told what is missing.
+        """
+        with self._changed:
+            content = self._content() if self._summary is None else None
+            if content is None:
+                return False
+            text = _with_line_ends(output)
+            ends, _ = _ends(content, text)
+            if not ends:
+                return False
+            self._held_return = False
+            self._write_output(text[max(ends) + self._discarded + self._lost :])
+            self._is_complete = True
+            self._changed.notify_all()
+            return True
+
+    def holds(self, line: str) -> bool:
+        """True when this is a line of the file."""
+        wanted = f"\n{line}\n".encode("utf-8", "backslashreplace")
+        block, at = b"\n" + _read(self._descriptor, 0, BLOCK), 0
+        while wanted not in block:
+            at += BLOCK
+            block = block[-len(wanted) :] + _read(self._descriptor, at, BLOCK)
+            if at >= self._size:
+                return False
+        return True
 
     def wait_for_line_end(self, timeout: float) -> None:
         """Wait for the rest of the line that was begun, at most for ``timeout`` seconds; without one not at all."""
@@ -163,6 +210,26 @@ class LogFile:
         """Wait until the file is longer than ``size`` or closed, or for ``timeout`` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._size > size or self.is_closed, timeout)
+
+    def _take_stock(self) -> None:
+        """Of what the file holds already."""
+        while block := _read(self._descriptor, self._size, BLOCK):
+            self._sha256.update(block)
+            self._size += len(block)
+            self._at_line_start = block.endswith(b"\n")
+        begin = max(0, self._size - self._max_bytes - BLOCK)
+        tail = _read(self._descriptor, begin, self._size - begin)
+        part = tail[max((line.end() for line in REPORT_LINE.finditer(tail)), default=0) :]
+        self._room = max(0, self._max_bytes - len(PLATFORM_LINE.sub(b"", part)))
+
+    def _content(self) -> bytes | None:
+        """The whole file, to be compared with what the engine has kept; None when it is too long or cannot be read."""
+        if self._size > COMPARED_OUTPUTS * self._max_bytes + COMPARED_LINES:
+            return None
+        try:
+            return _read(self._descriptor, 0, self._size)
+        except OSError:
+            return None
 
     def _state(self) -> LogState:
         with contextlib.suppress(OSError):
@@ -323,19 +390,16 @@ class LogStore:
         with contextlib.suppress(RunnerError):
             self.publish(container_name)
         try:
-            content = self.read(container_name)
-        except RunnerError:
-            content = b""
-        try:
             with self._folder() as folder:
                 descriptor = os.open(_file_name(container_name), os.O_CREAT | APPEND, 0o640, dir_fd=folder)
+            file = LogFile(descriptor, max_bytes=self._max_bytes)
         except (RunnerError, OSError) as error:
             log.warning("no log for %s: %s", container_name, error, extra={"action": "log_not_recovered"})
             return LogState.MISSING
-        file = LogFile(descriptor, max_bytes=self._max_bytes, content=content)
-        file.write(_missing_output(content, output))
+        for missing in file.missing(iter([output])):
+            file.write(missing)
         for line in last_lines:
-            if not (line.startswith("START ") and f"{line}\n".encode() in content):
+            if not (line.startswith("START ") and file.holds(line)):
                 file.write_line(line)
         file.close()
         return LogState.PARTIAL
@@ -343,21 +407,17 @@ class LogStore:
     def append_missing(self, container_name: str, output: bytes) -> None:
         """Add what came after the last line of the platform, of a container that is over. Never raises.
 
-        Where the file is full, or does not fit ``output``, or is not there, nothing is done.
+        Where the file does not fit ``output``, or is not there, nothing is done.
         """
         with contextlib.suppress(RunnerError, OSError):
-            content = self.read(container_name)
-            missing = _missing_output(content, output)
-            if not missing or missing.startswith(DOES_NOT_FIT) or len(content) >= self._max_bytes:
-                return
             with self._folder() as folder:
                 descriptor = os.open(_file_name(container_name), APPEND, dir_fd=folder)
-            file = LogFile(descriptor, max_bytes=self._max_bytes, content=content)
-            file.write(missing)
+            file = LogFile(descriptor, max_bytes=self._max_bytes)
+            file.complete(output)
             file.close()
 
-    def reopen(self, container_name: str) -> tuple[LogFile, bytes]:
-        """Go on with the log file of a container that outlived its runner. Returns it, and what it holds.
+    def reopen(self, container_name: str) -> LogFile:
+        """Go on with the log file of a container that outlived its runner.
 
         Raises:
             LogsUnavailable: it cannot be written.
@@ -365,21 +425,17 @@ class LogStore:
         name = _file_name(container_name)
         with contextlib.suppress(RunnerError):
             self.publish(container_name)
-        try:
-            content = self.read(container_name)
-        except NotFound:
-            content = b""
         with self._folder() as folder:
             try:
                 descriptor = os.open(name, os.O_CREAT | APPEND, 0o640, dir_fd=folder)
+                file = LogFile(descriptor, max_bytes=self._max_bytes, sync_name=self._sync_folder)
             except OSError as error:
                 raise LogsUnavailable(
                     f"The log file of {container_name} cannot be written: {_reason(error)}."
                 ) from error
-        file = LogFile(descriptor, max_bytes=self._max_bytes, content=content, sync_name=self._sync_folder)
         with self._lock:
             self._open[container_name] = file
-        return file, content
+        return file
 
     def read(
         self, container_name: str, *, tail_lines: int | None = None, offset: int = 0, max_bytes: int | None = None
@@ -833,7 +889,7 @@ def missing_output(content: bytes, output: Iterator[bytes]) -> Iterator[bytes]:
 
 def _catch_up(content: bytes, output: Iterator[bytes]) -> bytes:
     """Take of the output what the file holds. Returns what came with the last of it and must be added."""
-    least = sum(lengths[-1] for _, lengths in _pieces(content))
+    least = sum(lengths[-1][0] for _, lengths in _pieces(content))
     begun = bytearray()
     for more in output:
         begun += more
@@ -862,30 +918,37 @@ def _ends(content: bytes, output: bytes) -> tuple[set[int], bool]:
     """
     ends, may_go_on = {0}, False
     for piece, lengths in _pieces(content):
-        begins, ends = sorted(ends)[-MOST_ENDS:], set()
-        for begin in begins:
-            ends |= {begin + length for length in lengths if output.startswith(piece[:length], begin)}
+        reached = set()
+        for begin in sorted(ends)[-MOST_ENDS:]:
+            reached |= {
+                begin + length + left_out for length, left_out in lengths if output.startswith(piece[:length], begin)
+            }
             rest = len(output) - begin
             may_go_on |= rest < len(piece) and output.startswith(piece[:rest], begin)
+        ends = {end for end in reached if end <= len(output)}
+        may_go_on |= len(ends) < len(reached)
     return ends, may_go_on
 
 
-def _pieces(content: bytes) -> Iterator[tuple[bytes, list[int]]]:
-    """What stands between the lines of the platform, and how much of it the container may have printed, at most first.
+def _pieces(content: bytes) -> Iterator[tuple[bytes, list[tuple[int, int]]]]:
+    """What stands between the lines of the platform; how much of it, and more, the container may have printed.
 
-    Before a line of the platform there may be notes of ours, and a line end that the container did not print.
+    Before a line of the platform there may be notes of ours, and a line end that the container did not print. A note
+    may say how much else was printed and is not there. The longest comes first.
     """
     begin = 0
     for line in PLATFORM_LINE.finditer(content):
         piece = content[begin : line.start()]
         begin = line.end()
-        lengths = [len(piece)]
-        while note := NOTE.search(piece[: lengths[-1]]):
-            lengths.append(note.start())
-        lengths += [length - 1 for length in lengths if piece[:length].endswith(b"\n")]
+        lengths, left_out = [(len(piece), 0)], 0
+        while note := NOTE.search(piece[: lengths[-1][0]]):
+            told = NOT_THERE.match(note[0])
+            left_out += int(told[1]) if told else 0
+            lengths.append((note.start(), left_out))
+        lengths += [(length - 1, left_out) for length, left_out in lengths if piece[:length].endswith(b"\n")]
         yield piece, sorted(set(lengths), reverse=True)
     piece = content[begin:]
-    yield piece, [len(piece)]
+    yield piece, [(len(piece), 0)]
 
 
 def _with_line_ends(output: bytes | bytearray) -> bytes:

@@ -17,7 +17,7 @@ from function_runner.errors import Cancelled, Draining, Expired, Lost, OutOfMemo
 from function_runner.execution_environment import ExecutionEnvironment
 from function_runner.invocation import Invocation, LogState, Mode, Status, Timings, utc_now
 from function_runner.invoker import Invoker
-from function_runner.logs import LogStore, missing_output, start_line
+from function_runner.logs import LogStore, start_line
 from function_runner.pool import DIAGNOSED_LINES, Pool
 from function_runner.rounds import Rounds
 from function_runner.store import Store
@@ -181,9 +181,9 @@ class Reaper:
                 return False
             function = self._invoker.function_of(invocation)
             running = (utc_now() - (invocation.started_at or invocation.created_at)).total_seconds()
-            log_file, content = self._logs.reopen(container.name)
+            log_file = self._logs.reopen(container.name)
             try:
-                output = self._engine.follow(container.id)
+                output = log_file.missing(self._engine.follow(container.id))
             except RunnerError:
                 log_file.close()
                 raise
@@ -201,7 +201,7 @@ class Reaper:
                 address=state.ip_address,
                 engine=self._engine,
                 log_file=log_file,
-                output=missing_output(content, output),
+                output=output,
                 invocation_id=invocation.id,
                 seconds_left=max(0.0, invocation.timeout_seconds - running),
             )

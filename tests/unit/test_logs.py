@@ -808,6 +808,73 @@ def test_what_is_missing_at_the_end_is_added(logs, tmp_path, content, output, ad
     assert not (tmp_path / "nothing-1.log").exists()
 
 
+def shared(parts):
+    """A log in which so many invocations have ended, and the output of their container."""
+    output = [f"{number}".encode() * 400 + b"\n" for number in range(parts)]
+    ours = "START RequestId: {0} Version: 5\n", "END RequestId: {0}\nREPORT RequestId: {0}\tStatus: succeeded\n"
+    content = [ours[0].format(n).encode() + text + ours[1].format(n).encode() for n, text in enumerate(output)]
+    return b"".join(content), b"".join(output)
+
+
+def test_what_others_printed_does_not_count_towards_the_cap_after_a_crash(logs, tmp_path):
+    content, output = shared(9)
+    for name in ("recovered-1", "appended-1", "reopened-1"):
+        (tmp_path / f"{name}.log").write_bytes(content)
+    late = b"x" * 900 + b"\n"
+    assert logs.recover("recovered-1", output + late, "[note]") is LogState.PARTIAL
+    assert logs.read("recovered-1") == content + late + b"[note]\n"
+    logs.append_missing("appended-1", output + late)
+    assert logs.read("appended-1") == content + late
+    file = logs.reopen("reopened-1")
+    for piece in file.missing(iter([output, late[:400], late[400:]])):
+        file.write(piece)
+    file.write(b"y" * 900)
+    summary = file.close()
+    kept = content + late + b"y" * 99
+    assert logs.read("reopened-1").startswith(kept + b"\n[output truncated: 801 more bytes")
+    assert summary.sha256 == hashlib.sha256(logs.read("reopened-1")).hexdigest()
+
+
+def test_what_was_left_out_is_not_missing(logs, tmp_path):
+    file = published(logs)
+    file.write(b"x" * 1700)
+    file.write_line("END RequestId: 1")
+    file.write_line("REPORT RequestId: 1\tStatus: succeeded")
+    file.end_part()
+    file.write(b"late\n")
+    file.close()
+    content = logs.read(NAME)
+    assert b"[output truncated: 700 more" in content
+    printed = b"x" * 1700 + b"late\nlater\n"
+    assert b"".join(missing_output(content, iter([printed]))) == b"later\n"
+    assert b"".join(missing_output(content, iter([b"x" * 1200]))) == b""
+    logs.append_missing(NAME, printed)
+    assert logs.read(NAME) == content + b"later\n"
+
+
+def test_a_log_that_is_too_long_is_not_compared(logs, tmp_path, monkeypatch):
+    monkeypatch.setattr("function_runner.logs.COMPARED_LINES", 0)
+    content, output = shared(9)
+    (tmp_path / f"{NAME}.log").write_bytes(content)
+    logs.append_missing(NAME, output + b"late\n")
+    assert logs.read(NAME) == content
+    logs.recover(NAME, b"late\n", start_line("8", "5"), start_line("9", "5"))
+    assert logs.read(NAME).startswith(content + b"\n[the file does not fit what the container engine kept")
+    assert logs.read(NAME).endswith(b"late\nSTART RequestId: 9 Version: 5\n")
+
+
+@pytest.mark.parametrize("length", [BLOCK - 40, BLOCK - 1, BLOCK, 2 * BLOCK])
+def test_a_line_is_found_wherever_it_stands(tmp_path, length):
+    logs = LogStore(tmp_path, max_bytes=10**6)
+    file = published(logs)
+    file.write(b"x" * (length - 1) + b"\n")
+    assert not file.holds("START RequestId: 1 Version: 5")
+    file.write_line("START RequestId: 1 Version: 5")
+    assert file.holds("START RequestId: 1 Version: 5")
+    assert not file.holds("START RequestId: 1")
+    file.close()
+
+
 def test_a_part_that_had_not_begun_begins(logs, tmp_path):
     """In a log that is shared, what is said of one must not look as if it were said of the one before."""
     (tmp_path / f"{NAME}.log").write_bytes(b"START RequestId: 1 Version: 5\nREPORT RequestId: 1\tStatus: succeeded\n")
