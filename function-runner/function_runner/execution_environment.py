@@ -493,7 +493,7 @@ class ExecutionEnvironment:
         the reaper.
         """
         self.stop()
-        complete = self._capture is None or self._ended.wait(DRAIN_OUTPUT_SECONDS)
+        complete = self._capture is None or self._ended.wait(DRAIN_OUTPUT_SECONDS) or self._complete_log()
         # Only now: a living container would take the answer for an error of ours, and say so in its log.
         _settle(self._next, None)
         self.acknowledge(accepted=False)
@@ -501,6 +501,17 @@ class ExecutionEnvironment:
         record(facts)
         if self._container_id is not None:
             self._engine.remove(self._container_id)
+
+    def _complete_log(self) -> bool:
+        """Take what has not arrived from what the engine has kept of the output. False when that is not all of it."""
+        if self._container_id is None:
+            return False
+        try:
+            state = self._engine.inspect(self._container_id)
+            is_over = state is not None and not state.running
+            return is_over and self._log.complete(self._engine.output(self._container_id))
+        except EngineUnavailable:
+            return False
 
     def _close_log(self, ending: Ending | None, invocation_id: str | None, complete: bool) -> Facts:
         if not complete:

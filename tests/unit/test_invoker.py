@@ -512,6 +512,45 @@ def test_a_result_that_the_runtime_client_cannot_write_is_an_invalid_result(runn
     assert "Unable to marshal" in error.detail
 
 
+@pytest.fixture
+def stuck(runner, monkeypatch):
+    """A runner to which the engine delivers only the beginning of what a container prints."""
+    monkeypatch.setattr("function_runner.execution_environment.DRAIN_OUTPUT_SECONDS", 0.3)
+    attach, is_over = runner.engine.attach, threading.Event()
+
+    def only_the_beginning(output):
+        yield next(output)
+        is_over.wait(20)
+        yield from output
+
+    monkeypatch.setattr(runner.engine, "attach", lambda container_id: only_the_beginning(attach(container_id)))
+    runner.add("say", "print('loading')\ndef handler(event, context):\n    print('one')\n    print('two')\n")
+    yield runner
+    is_over.set()
+
+
+def test_output_that_is_not_delivered_is_taken_from_the_engines_copy(stuck):
+    record = stuck.settled(stuck.invoke("say").id)
+    assert record.log_state is LogState.COMPLETE
+    lines = stuck.log(record).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["loading", "START", "one", "two", "END", "REPORT"]
+
+
+@pytest.mark.parametrize("kept", [b"", b"other\n", None])
+def test_output_that_is_nowhere_is_missing(stuck, monkeypatch, kept):
+    def output(_container_id):
+        if kept is None:
+            raise EngineUnavailable
+        return kept
+
+    monkeypatch.setattr(stuck.engine, "output", output)
+    record = stuck.settled(stuck.invoke("say").id)
+    assert record.log_state is LogState.PARTIAL
+    lines = stuck.log(record).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["loading", "START", "[the", "END", "REPORT"]
+    assert "the end of the output is missing" in lines[2]
+
+
 def test_while_the_log_is_being_written_the_record_says_so(runner):
     runner.add("sleep", SLEEP)
     thread, _ = in_background(runner, "sleep", seconds=0.5)

@@ -875,6 +875,26 @@ def test_a_line_is_found_wherever_it_stands(tmp_path, length):
     file.close()
 
 
+@pytest.mark.parametrize(("printed", "note"), [(b"x" * 900, b""), (b"x" * 1700, b"[output truncated: 706 more")])
+def test_a_file_is_completed_while_it_is_written(logs, printed, note):
+    file = published(logs)
+    file.write(b"init\r")
+    file.write(b"\n")
+    file.write_line("START RequestId: 1 Version: 5")
+    file.write(printed[:1500])
+    assert not file.complete(b"other\n")
+    assert not file.complete(b"init\r\n")  # there is more than that in the file
+    assert file.complete(b"init\r\n" + printed)
+    file.write(b"late")  # it has come already
+    file.write_line("END RequestId: 1")
+    summary = file.close()
+    assert logs.read(NAME).count(b"x") == min(len(printed), 994)
+    assert note in logs.read(NAME)
+    assert summary.state is (LogState.TRUNCATED if note else LogState.COMPLETE)
+    assert b"late" not in logs.read(NAME)
+    assert not file.complete(b"init\r\n" + printed)
+
+
 def test_a_part_that_had_not_begun_begins(logs, tmp_path):
     """In a log that is shared, what is said of one must not look as if it were said of the one before."""
     (tmp_path / f"{NAME}.log").write_bytes(b"START RequestId: 1 Version: 5\nREPORT RequestId: 1\tStatus: succeeded\n")
