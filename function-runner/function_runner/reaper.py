@@ -232,7 +232,8 @@ class Reaper:
         else:
             status = Status.LOST
             error = Lost("The function runner stopped while this invocation was running; its outcome is not known.")
-        tail = output.decode("utf-8", "replace").splitlines()[-DIAGNOSED_LINES:]
+        # Its end only: as lines, the whole of it would take a multiple of its memory.
+        tail = output[-DIAGNOSED_LINES * 200 :].decode("utf-8", "replace").splitlines()[-DIAGNOSED_LINES:]
         attach(error, FunctionFacts.of_invocation(invocation), tail)
         log_state = LogState.MISSING
         if invocation.container_name:
