@@ -45,6 +45,8 @@ CONNECT_SECONDS = 5.0
 DELIVERY_SECONDS = 15.0  # for one attempt, all in all
 LEASE = timedelta(seconds=120)  # after which an attempt whose runner died is made by another one
 AT_ONCE = 4  # each holds a record in memory, whose result may be large
+PAGE = 1000  # callbacks that are looked at together
+PAGES = 20  # of them in one look, where the first ones cannot begin
 AT_ONCE_TO_ONE_HOST = 2  # so that one that does not answer leaves room for the others
 STOP_SECONDS = 5.0
 
@@ -102,9 +104,17 @@ class Callbacks:
             room = AT_ONCE - len(self._under_way)
         if room <= 0 or self._rounds.is_stopped:
             return
-        for due in self._store.due_callbacks(self._now()):
-            if self._take(due):
-                threading.Thread(target=self._attend, args=(due,), name="callback", daemon=True).start()
+        now = self._now()
+        # Further than the first page: all of them may be for one host that does not answer.
+        for page in range(PAGES):
+            found = self._store.due_callbacks(now, limit=PAGE, offset=page * PAGE)
+            for due in found:
+                if self._take(due):
+                    threading.Thread(target=self._attend, args=(due,), name="callback", daemon=True).start()
+            with self._changed:
+                is_full = len(self._under_way) >= AT_ONCE
+            if is_full or len(found) < PAGE:
+                return
 
     def deliver(self, due: DueCallback) -> None:
         """One attempt, and what comes of it in the record. Does nothing when somebody else has made it meanwhile."""

@@ -185,6 +185,13 @@ class ContainerEngine(Protocol):
 
 P = ParamSpec("P")
 R = TypeVar("R")
+# What a connection to the engine can come to. The SDK reads streams past requests, so urllib3's errors come through.
+CONNECTION_ERRORS = (
+    docker.errors.DockerException,
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    OSError,
+)
 
 
 def _engine_call(
@@ -199,7 +206,7 @@ def _engine_call(
                 return method(self, *args, **kwargs)
         except docker.errors.APIError as error:
             raise EngineUnavailable(f"The container engine refused a call: {error.explanation or error}") from error
-        except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
+        except CONNECTION_ERRORS as error:
             raise EngineUnavailable(f"The container engine does not answer ({error}). Is Docker running?") from error
 
     return call
@@ -468,7 +475,7 @@ class DockerEngine:
         """Count what goes wrong between us and the engine; a failing build is the function's own affair."""
         try:
             yield
-        except (docker.errors.DockerException, requests.exceptions.RequestException, OSError):
+        except CONNECTION_ERRORS:
             self._count_error(operation)
             raise
 
@@ -526,14 +533,14 @@ def _until_end(stream: Any) -> Iterator[bytes]:
     """
     # The SDK hides the response behind the stream; only closing the response closes the connection.
     response = stream._response  # noqa: SLF001
-    with contextlib.closing(response), contextlib.suppress(OSError, requests.exceptions.RequestException):
+    with contextlib.closing(response), contextlib.suppress(*CONNECTION_ERRORS):
         for _, chunk in docker.utils.socket.frames_iter(stream, tty=False):
             yield chunk
 
 
 def _while_it_lasts(stream: Any) -> Iterator[bytes]:
     """The pieces of a followed log. A connection that breaks ends it."""
-    with contextlib.suppress(docker.errors.DockerException, requests.exceptions.RequestException, OSError):
+    with contextlib.suppress(*CONNECTION_ERRORS):
         yield from stream
 
 

@@ -61,6 +61,8 @@ PROGRESS_SECONDS = 1.0  # how often somebody is told of progress at most
 # How long the rest of a line may take to arrive when the result is there: it goes another way than the result does, and
 # Python's print writes a line in several parts.
 LINE_END_SECONDS = 0.02
+# The runtime client ends its process when its result is refused. So long after an adoption, that may be why it ended.
+ADOPTION_DOUBT_SECONDS = 5.0
 DRAIN_OUTPUT_SECONDS = 5.0  # how long a killed container's last output may take to arrive
 # What the runtime client reports when it cannot write the handler's result as JSON
 MARSHAL_ERROR = "Runtime.MarshalError"
@@ -191,6 +193,7 @@ class ExecutionEnvironment:
         self._ended = threading.Event()  # the container's process is over and its output is copied
         self._exit: ContainerState | None = None
         self._kill_wanted = False
+        self._in_doubt_until = 0.0  # until then an end may come from the runner's absence
         self._max_memory_mb: float | None = None
         self._lock = threading.Lock()  # guards the state and what decides it
         self._state = EnvironmentState.STARTING
@@ -226,6 +229,7 @@ class ExecutionEnvironment:
         environment._container_id = container.id
         environment._serving = invocation_id
         environment._answer = _Answer(seconds_left)
+        environment._in_doubt_until = time.monotonic() + ADOPTION_DOUBT_SECONDS
         environment._ready.set_result(None)
         environment._state = EnvironmentState.BUSY
         environment._begin_capture(output)
@@ -550,9 +554,12 @@ class ExecutionEnvironment:
 
     def _copy_output(self, container_id: str, output: Iterator[bytes]) -> None:
         """Copy the container's output to the log until it ends, then find out how it ended. Runs in its own thread."""
-        for chunk in output:
-            self._note_progress(chunk)  # first: whoever is woken by the log finds it
-            self._log.write(chunk)
+        try:
+            for chunk in output:
+                self._note_progress(chunk)  # first: whoever is woken by the log finds it
+                self._log.write(chunk)
+        except Exception:  # an edge: nobody looks at what this thread raises, and somebody waits for what follows
+            log.exception("capture failed", extra={"action": "capture_failed", "container": self.name})
         try:
             self._exit = self._look_at_exit(container_id)
             failure: RunnerError = self._explain_exit(self._exit)
@@ -618,6 +625,11 @@ class ExecutionEnvironment:
             return Killed(f"Container {self.name} was ended by the function runner {during}, because it shuts down.")
         if code in (SIGKILL_EXIT, SIGTERM_EXIT):
             return Killed(f"Container {self.name} was killed from outside {during} (exit code {code}).", exit_code=code)
+        if time.monotonic() < self._in_doubt_until:
+            return Lost(
+                f"Container {self.name} ended {during} just when the function runner came back; it may have had one and"
+                " found nobody to take it. The outcome is not known."
+            )
         crashed = WELL_KNOWN_EXITS.get(code or 0, "")
         return ExitedWithoutResult(
             f"Function {name!r} ended its process {during}: exit code {code}{crashed}. Its log may say why.",

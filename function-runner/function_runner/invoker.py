@@ -582,10 +582,13 @@ class Invoker:
     def _end(self, invocation_id: str) -> None:
         """End the wait, or the container, of whoever works on it. Where nobody does, nobody will: end the record."""
         patience = Deadline.after(CANCEL_SECONDS)
+        is_stopped = False
         while self.is_under_way(invocation_id):
             journey = self._journeys.get(invocation_id)  # none yet: it is about to be recorded
-            if journey is not None and not journey.is_cancelled:
+            # Also where an earlier request has done so: the engine may have been away.
+            if journey is not None and not is_stopped:
                 self._stop(journey)
+                is_stopped = True
             record = self._store.wait(invocation_id, min(0.1, patience.remaining))
             if patience.has_passed or record is None or record.status.is_terminal:
                 return

@@ -935,6 +935,9 @@ class Pool:
                     self._turn_to_newest(
                         function.name
                     )  # if it was edited meanwhile, that is why, and there is another try
+        except Exception as error:  # an edge: nobody looks at what a worker raises, and callers may be waiting
+            log.exception("build failed", extra={"action": "build_failed", "function": function.name})
+            problem = RunnerError(f"The image of function {function.name!r} could not be built: {error!r}")
         with self._lock:
             shelf = self._shelf(function)
             shelf.is_building = False

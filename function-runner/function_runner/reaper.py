@@ -13,7 +13,7 @@ import logging
 from function_runner.diagnosis import FunctionFacts, attach, diagnose
 from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image
 from function_runner.docker_spec import LABEL_RUNTIME, token_of
-from function_runner.errors import Cancelled, Draining, Expired, Lost, OutOfMemory, RunnerError
+from function_runner.errors import Cancelled, Draining, EngineUnavailable, Expired, Lost, OutOfMemory, RunnerError
 from function_runner.execution_environment import ExecutionEnvironment
 from function_runner.invocation import Invocation, LogState, Mode, Status, Timings, utc_now
 from function_runner.invoker import Invoker
@@ -25,6 +25,7 @@ from function_runner.store import Store
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 30.0
+ENGINE_SECONDS = 5.0  # when the engine did not answer and something waits for that
 
 
 class Reaper:
@@ -49,8 +50,13 @@ class Reaper:
         self._runtime = "{}:{}".format(*runtime_address)
         self._suspects: set[str] = set()  # claimed, and seen without anybody who works on them
         self._unused_logs: list[str] = []  # of containers of the previous runner
+        self._waits_for_engine = False  # records are open that can be closed, or gone on with, when it answers again
         self._rounds = Rounds(
-            "reaper", self._round, pause=lambda: INTERVAL_SECONDS, first_pause=0, failure="sweep_failed"
+            "reaper",
+            self._round,
+            pause=lambda: ENGINE_SECONDS if self._waits_for_engine else INTERVAL_SECONDS,
+            first_pause=0,
+            failure="sweep_failed",
         )
 
     def start(self) -> None:
@@ -73,9 +79,14 @@ class Reaper:
         # Now: once something has been adopted, its end may let the pool make containers that wait for an invocation.
         self._unused_logs = self._logs.unused()
         running = [one for one in self._store.claimed() if one.status is Status.RUNNING]
-        containers = self._containers_by_name() if running else {}
+        containers = self._containers_by_name() if running else None
+        if containers is None:
+            return
         for invocation in running:
-            self._adopt(invocation, containers.get(invocation.container_name or ""))
+            try:
+                self._adopt(invocation, containers.get(invocation.container_name or ""))
+            except EngineUnavailable as error:  # `reconcile` tries again
+                log.warning("not adopted yet: %s", error, extra={"action": "adopt_failed"})
 
     def reconcile(self) -> None:
         """Find every open record that nobody works on, and let it go on or give it its honest end.
@@ -84,10 +95,13 @@ class Reaper:
         asynchronous ones wait again, as far as they may. A synchronous one that was handed over is ``lost``, unless
         the engine can prove that it ran out of memory; one that was not is ``cancelled``, because its caller's
         connection died with the runner.
+
+        While the engine cannot be asked, what was handed over stays open: its container may run, and deliver.
         """
         unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
         containers = self._containers_by_name() if unattended else {}
         fresh: set[str] = set()
+        self._waits_for_engine = False
         for seen in unattended:
             # Read again: it may have ended between being listed and being asked for.
             invocation = self._store.get(seen.id)
@@ -96,9 +110,16 @@ class Reaper:
             if self._may_be_about_to_begin(invocation):
                 fresh.add(invocation.id)
                 continue
-            container = containers.get(invocation.container_name or "")
-            if not self._adopt(invocation, container):
-                self._close(invocation, container)
+            if containers is None and invocation.status is Status.RUNNING:
+                self._waits_for_engine = True
+                continue
+            container = (containers or {}).get(invocation.container_name or "")
+            try:
+                if not self._adopt(invocation, container):
+                    self._close(invocation, container)
+            except EngineUnavailable as error:
+                log.warning("left open: %s", error, extra={"action": "reap_failed", "invocation_id": invocation.id})
+                self._waits_for_engine = True
         self._suspects = fresh
 
     def end_overdue(self) -> None:
@@ -121,7 +142,7 @@ class Reaper:
     def finish_logs(self) -> None:
         """Finish the logs of invocations that ended a moment before the previous runner did. Only for the start."""
         unsettled = self._store.unsettled()
-        containers = self._containers_by_name() if unsettled else {}
+        containers = (self._containers_by_name() if unsettled else None) or {}
         for invocation in unsettled:
             name = invocation.container_name or ""
             log_state = self._logs.state_of_part(name, invocation.id)
@@ -130,7 +151,10 @@ class Reaper:
             if log_state is not None:
                 self._store.note_facts(invocation.id, log_state=log_state)
                 continue
-            _, output = self._evidence(containers.get(name))
+            try:
+                _, output = self._evidence(containers.get(name))
+            except EngineUnavailable:
+                output = b""
             note = f"[The function runner stopped before it could finish this log; the invocation {invocation.status}.]"
             log_state = self._logs.recover(name, output, *_last_lines(invocation, note, invocation.status))
             self._store.note_facts(invocation.id, log_state=log_state)
@@ -155,12 +179,13 @@ class Reaper:
         self.end_overdue()
         self.sweep()
 
-    def _containers_by_name(self) -> dict[str, ContainerInfo]:
+    def _containers_by_name(self) -> dict[str, ContainerInfo] | None:
+        """All containers of ours; None when the engine cannot be asked."""
         try:
             return {container.name: container for container in self._engine.containers()}
-        except RunnerError as error:
+        except EngineUnavailable as error:
             log.warning("cannot list containers: %s", error, extra={"action": "reap_failed"})
-            return {}
+            return None
 
     def _may_be_about_to_begin(self, invocation: Invocation) -> bool:
         """It was claimed by this runner, which may be about to work on it; not if it has been so for a whole round."""
@@ -168,7 +193,11 @@ class Reaper:
         return is_just_claimed and invocation.owner == self._store.owner and invocation.id not in self._suspects
 
     def _adopt(self, invocation: Invocation, container: ContainerInfo | None) -> bool:
-        """Go on with an invocation whose container still runs and can bring its result to us. False when it cannot."""
+        """Go on with an invocation whose container still runs and can bring its result to us. False when it cannot.
+
+        Raises:
+            EngineUnavailable: the engine cannot be asked whether it does.
+        """
         if invocation.status is not Status.RUNNING or container is None or invocation.cancel_requested_at is not None:
             return False
         is_our_own = container.name in self._pool.names()  # and being discarded: nobody waits for its result any more
@@ -205,6 +234,8 @@ class Reaper:
                 invocation_id=invocation.id,
                 seconds_left=max(0.0, invocation.timeout_seconds - running),
             )
+        except EngineUnavailable:
+            raise
         except RunnerError as error:
             log.warning("not adopted: %s", error, extra={"action": "adopt_failed", "container": container.name})
             return False
@@ -217,7 +248,11 @@ class Reaper:
         return True
 
     def _close(self, invocation: Invocation, container: ContainerInfo | None) -> None:
-        """End a record that cannot go on, or let it wait for another attempt."""
+        """End a record that cannot go on, or let it wait for another attempt.
+
+        Raises:
+            EngineUnavailable: its container could not be ended, so the record stays open.
+        """
         state, output = self._evidence(container)
         error: RunnerError
         if invocation.cancel_requested_at is not None:
@@ -261,16 +296,16 @@ class Reaper:
         )
 
     def _evidence(self, container: ContainerInfo | None) -> tuple[ContainerState | None, bytes]:
-        """What the engine knows of the container and has kept of its output. The container is ended for it."""
+        """What the engine knows of the container and has kept of its output. The container is ended for it.
+
+        Raises:
+            EngineUnavailable: it may run on.
+        """
         if container is None:
             return None, b""
-        try:
-            state = self._engine.inspect(container.id)
-            self._engine.kill(container.id)  # what is recorded as over must be over
-            return state, self._engine.output(container.id)
-        except RunnerError as error:
-            log.warning("no evidence: %s", error, extra={"action": "reap_failed", "container": container.name})
-            return None, b""
+        state = self._engine.inspect(container.id)
+        self._engine.kill(container.id)  # what is recorded as over must be over
+        return state, self._engine.output(container.id)
 
 
 def _last_lines(invocation: Invocation, note: str, status: Status) -> list[str]:

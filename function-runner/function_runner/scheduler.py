@@ -26,6 +26,7 @@ LOOK_SECONDS = 1.0
 # A clock that is set back by less must not make anything run twice. By more, it had been wrong, and what was handled
 # until then says nothing: waiting for it might mean to wait for years.
 CLOCK_ERROR = timedelta(days=1)
+GONE_AFTER = timedelta(minutes=10)  # a function's folder may be moved away and another put in its place
 
 
 class Scheduler:
@@ -46,6 +47,7 @@ class Scheduler:
         self._metrics = metrics
         self._now = now
         self._next: dict[tuple[str, str], tuple[ScheduleState, datetime | None]] = {}  # what was found to come after it
+        self._absent_since: dict[str, datetime] = {}  # functions that have a schedule and no folder
         self._refused: dict[tuple[str, str], str] = {}  # why what is due could not be submitted yet
         self._rounds = Rounds(
             "scheduler",
@@ -70,13 +72,18 @@ class Scheduler:
         for function in [entry.function for entry in entries if entry.function is not None]:
             for schedule in function.schedules:
                 self._advance(function, schedule, progress.pop((function.name, schedule.name), None))
-        # One that cannot be used right now, because somebody is editing it, keeps what it has come to.
-        invalid = {entry.name for entry in entries if entry.function is None}
+        usable = {entry.name: entry.function is not None for entry in entries}
         for function_name, name in progress:
-            if function_name not in invalid:
+            # One that cannot be used right now, because somebody is editing it, keeps what it has come to.
+            if usable.get(function_name, self._is_gone(function_name)):
                 self._store.forget_schedule(function_name, name)
                 self._next.pop((function_name, name), None)
                 self._refused.pop((function_name, name), None)
+        self._absent_since = {name: since for name, since in self._absent_since.items() if name not in usable}
+
+    def _is_gone(self, function_name: str) -> bool:
+        """Its folder has been away for so long that it is not just being replaced by another one."""
+        return self._now() - self._absent_since.setdefault(function_name, self._now()) > GONE_AFTER
 
     def _round(self) -> None:
         if not self._invoker.is_draining:

@@ -802,8 +802,11 @@ class Store:
 
     # --- callbacks ----------------------------------------------------------------------------------------------------
 
-    def due_callbacks(self, now: datetime, limit: int = 1000) -> list[DueCallback]:
-        """The callbacks to be tried now, because their invocation has ended; longest due first."""
+    def due_callbacks(self, now: datetime, limit: int = 1000, offset: int = 0) -> list[DueCallback]:
+        """The callbacks to be tried now, because their invocation has ended; longest due first.
+
+        Those that are longest due are passed over, as many as ``offset`` says.
+        """
         query = (
             select(callbacks.c.invocation_id, invocations.c.callback_url, callbacks.c.attempts)
             .join_from(callbacks, invocations, invocations.c.id == callbacks.c.invocation_id)
@@ -812,8 +815,9 @@ class Store:
                 callbacks.c.next_at <= now,
                 invocations.c.status.in_(ENDS),
             )
-            .order_by(callbacks.c.next_at)
+            .order_by(callbacks.c.next_at, callbacks.c.invocation_id)
             .limit(limit)
+            .offset(offset)
         )
         with self._reading() as connection:
             return [DueCallback(*row) for row in connection.execute(query)]

@@ -35,6 +35,7 @@ from support.waiting import wait_until
 ECHO = "def handler(event, context):\n    return {'event': event, 'id': context.aws_request_id}\n"
 SLEEP = "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'slept'\n"
 REUSED = "invocations_per_container: 5"
+LEAVES = "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    raise SystemExit(1)\n"
 NAP = "import time\ndef handler(event, context):\n    time.sleep(0.3)\n    return 'slept'\n"
 
 
@@ -320,6 +321,17 @@ class TestCancel:
         assert "cancelled" in runner.log(settled)
         assert runner.log(settled).splitlines()[-1].endswith("Status: cancelled")
 
+    def test_again_when_the_engine_was_away_the_first_time(self, runner, monkeypatch):
+        monkeypatch.setattr("function_runner.invoker.CANCEL_SECONDS", 0.3)
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 20}), patience=0)
+        is_running(runner, record.id)
+        runner.engine.faults.is_away = True
+        assert runner.invoker.cancel(record.id).status is Status.RUNNING
+        runner.engine.faults.is_away = False
+        runner.invoker.cancel(record.id)
+        ended(runner, record.id, Status.CANCELLED)
+
     def test_its_caller_is_told(self, runner):
         runner.add("sleep", SLEEP)
         outcome = []
@@ -591,7 +603,7 @@ class TestAfterACrash:
         log = runner.log(settled)
         assert [log.count(word) for word in ("START", "first", "last", "REPORT")] == [1, 1, 1, 1]
 
-    def test_one_that_cannot_be_followed_is_not_adopted_and_its_log_does_not_stay_open(self, runner, monkeypatch):
+    def test_one_that_cannot_be_followed_yet_is_adopted_later_and_its_log_does_not_stay_open(self, runner, monkeypatch):
         runner.add("sleep", SLEEP)
         record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
         is_running(runner, record.id)
@@ -604,12 +616,68 @@ class TestAfterACrash:
             asked.append(runner.logs.is_open(name))
             raise EngineUnavailable
 
-        monkeypatch.setattr(runner.engine, "follow", refuse)
-        runner.reaper.adopt_running()
-        assert asked == [True]
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.engine, "follow", refuse)
+            runner.reaper.adopt_running()
+            runner.reaper.reconcile()
+        assert asked == [True, True]
         assert not runner.logs.is_open(name)
+        assert runner.store.get(record.id).status is Status.RUNNING
         runner.reaper.reconcile()
-        ended(runner, record.id, Status.LOST)
+        assert ended(runner, record.id).result == "slept"
+
+    def test_while_the_engine_cannot_be_asked_nothing_is_decided(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        runner.dispatcher.start()
+        is_running(runner, record.id)
+        runner = runner.crash()
+        runner.engine.faults.is_away = True
+        runner.reaper.adopt_running()
+        runner.reaper.reconcile()
+        assert (runner.store.get(record.id).status, runner.store.claim(1)) == (Status.RUNNING, [])
+        runner.engine.faults.is_away = False
+        runner.reaper.reconcile()
+        adopted = ended(runner, record.id)
+        assert (adopted.result, adopted.delivered) == ("slept", 1)
+
+    def test_one_that_ends_just_then_may_have_had_a_result(self, runner):
+        runner.add(
+            "leaves", "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    raise SystemExit(1)\n"
+        )
+        record = runner.invoker.invoke(Request("leaves", {}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        runner.reaper.adopt_running()
+        lost = ended(runner, record.id, Status.LOST)
+        assert "just when the function runner came back" in lost.error["message"]
+
+    def test_one_that_ends_long_after_has_ended_by_itself(self, runner, monkeypatch):
+        monkeypatch.setattr("function_runner.execution_environment.ADOPTION_DOUBT_SECONDS", 0.0)
+        runner.add(
+            "leaves", "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    raise SystemExit(1)\n"
+        )
+        record = runner.invoker.invoke(Request("leaves", {}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        runner.reaper.adopt_running()
+        assert ended(runner, record.id, Status.FAILED).error["code"] == "exited_without_result"
+
+    @pytest.mark.filterwarnings("error")
+    def test_one_whose_output_cannot_be_read_any_more_is_lost(self, runner, monkeypatch):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 30}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        monkeypatch.setattr("function_runner.execution_environment.DRAIN_OUTPUT_SECONDS", 0.2)
+
+        def breaks(_container_id):
+            yield b""
+            raise ValueError("what nobody expected")
+
+        monkeypatch.setattr(runner.engine, "follow", breaks)
+        runner.reaper.adopt_running()
+        assert ended(runner, record.id, Status.LOST).error["code"] == "lost"
 
     def test_what_an_adopted_one_says_of_its_progress_counts(self, runner):
         runner.add(

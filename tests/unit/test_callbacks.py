@@ -477,6 +477,19 @@ class TestCrash:
         assert callback(runner, invocation_id).attempts == 1
 
 
+def test_many_to_one_that_does_not_answer_do_not_hide_the_others(runner, receiver, monkeypatch):
+    monkeypatch.setattr(callbacks, "DELIVERY_SECONDS", 2.0)
+    monkeypatch.setattr(callbacks, "PAGE", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for _ in range(9):
+            asked(runner, f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        invocation_id = asked(runner, receiver.url)
+        deliverer = callbacks_of(runner)
+        deliverer.look()
+        wait_until(lambda: callback(runner, invocation_id).state is CallbackState.DELIVERED, seconds=1.5)
+        deliverer.stop()
+
+
 def test_one_that_does_not_answer_leaves_room_for_the_others(runner, receiver, monkeypatch):
     monkeypatch.setattr(callbacks, "DELIVERY_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:

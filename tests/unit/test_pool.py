@@ -366,6 +366,18 @@ class TestBroken:
         assert "non-zero code: 1" in found.problem
         assert len(runner.engine.builds) == 1
 
+    def test_a_build_that_ends_as_nobody_expected_is_tried_again_when_the_source_changes(self, runner, monkeypatch):
+        def breaks(*_arguments, **_options):
+            raise ValueError("what nobody expected")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.engine, "build", breaks)
+            runner.add("echo", COUNT, "warm: 1")
+            with pytest.raises(RunnerError, match="could not be built"):
+                runner.invoke("echo")
+        runner.add("echo", COUNT + "# edited\n", "warm: 1")
+        assert runner.invoke("echo").status is Status.SUCCEEDED
+
     def test_one_that_dies_after_loading_is_not_replaced_in_a_loop(self, runner):
         code = "import threading, time\ndef handler(event, context):\n    return 1\n"
         runner.add("fading", code, "warm: 1")

@@ -126,13 +126,44 @@ def test_a_finished_record_stays_as_it_is(runner):
     assert runner.store.get(before.id) == before
 
 
-def test_records_are_closed_even_when_the_engine_is_away(runner):
-    invocation = open_record(runner, Status.RUNNING)
+def test_what_may_still_run_stays_open_until_the_engine_answers(runner):
+    running = open_record(runner, Status.RUNNING)
+    starting = open_record(runner, Status.STARTING, "sleep-ba9876543210")
     runner.engine.faults.is_away = True
     runner.reaper.reconcile()
-    assert runner.store.get(invocation.id).status is Status.LOST
+    assert runner.store.get(running.id).status is Status.RUNNING
+    assert runner.store.get(starting.id).status is Status.CANCELLED
     with pytest.raises(EngineUnavailable):
         runner.reaper.sweep()
+    runner.engine.faults.is_away = False
+    runner.reaper.reconcile()
+    assert runner.store.get(running.id).status is Status.LOST
+
+
+def test_a_record_stays_open_when_its_container_cannot_be_ended(runner, monkeypatch):
+    orphan(runner)
+    running = open_record(runner, Status.RUNNING)
+
+    def refuse(_container_id):
+        raise EngineUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner.engine, "kill", refuse)
+        runner.reaper.reconcile()
+    assert runner.store.get(running.id).status is Status.RUNNING
+    runner.reaper.reconcile()
+    assert runner.store.get(running.id).status is Status.LOST
+
+
+def test_it_comes_back_soon_when_the_engine_did_not_answer(runner, monkeypatch):
+    monkeypatch.setattr("function_runner.reaper.ENGINE_SECONDS", 0.05)
+    running = open_record(runner, Status.RUNNING)
+    runner.engine.faults.is_away = True
+    runner.reaper.start()
+    assert runner.store.get(running.id).status is Status.RUNNING
+    runner.engine.faults.is_away = False
+    wait_until(lambda: runner.store.get(running.id).status is Status.LOST, seconds=5)
+    runner.reaper.stop()
 
 
 def test_it_runs_in_the_background_and_stops(runner):

@@ -9,7 +9,7 @@ import pytest
 from function_runner.errors import StoreUnavailable
 from function_runner.invocation import Mode, Request, Status, Timings, utc_now
 from function_runner.schedule import Occurrence
-from function_runner.scheduler import Scheduler
+from function_runner.scheduler import GONE_AFTER, Scheduler
 from function_runner.store import AlreadyHandled
 from support.waiting import wait_until
 
@@ -207,7 +207,25 @@ def test_a_removed_one_is_forgotten(runner, clock, look):
     shutil.rmtree(folder)
     runner.add("other", ECHO, "")
     look()
+    assert set(runner.store.schedules()) == {("echo", "default")}
+    clock.time += GONE_AFTER + timedelta(seconds=1)
+    look()
     assert runner.store.schedules() == {}
+
+
+def test_one_whose_folder_is_replaced_is_not_forgotten(runner, clock, look):
+    folder = runner.add("echo", ECHO, NIGHTLY)
+    look()
+    clock.set("2026-02-01T04:00:00")
+    aside = folder.rename(runner.settings.functions_dir / ".aside")
+    look()
+    aside.rename(folder)
+    look()
+    assert len(submitted(runner)) == 1
+    clock.time += GONE_AFTER  # it was not away for all that time
+    folder.rename(aside)
+    look()
+    assert set(runner.store.schedules()) == {("echo", "default")}
 
 
 def test_one_that_is_being_edited_is_not_forgotten(runner, clock, look):
