@@ -7,8 +7,14 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from support.client import Client
+from support.waiting import wait_until
 
 API = re.compile(r"/(ready|debug|statistics|functions|invocations|models|compare)(/|\?|$)")
+
+HAS_COLOURS_OF_THEME = """canvas => {
+  const colour = getComputedStyle(canvas).getPropertyValue("--text-quiet").trim();
+  return globalThis.Chart?.getChart(canvas)?.scales.x.options.ticks.color === colour;
+}"""
 
 
 @pytest.fixture
@@ -40,6 +46,24 @@ def test_the_time_that_is_shown_stands_in_the_address(overview: Page) -> None:
     expect(week).to_have_attribute("aria-pressed", "true")
     overview.get_by_text("The same as a table").click()
     expect(overview.get_by_role("group", name="Invocations over time").get_by_role("row").nth(1)).to_be_visible()
+
+
+def test_the_chart_takes_the_colours_of_the_theme(overview: Page) -> None:
+    chart = overview.get_by_role("img", name=re.compile("^Bar chart: "))
+    for scheme in ("light", "dark"):
+        overview.emulate_media(color_scheme=scheme)
+        wait_until(lambda: chart.evaluate(HAS_COLOURS_OF_THEME), what=f"the chart is {scheme}")
+
+
+def test_without_the_library_for_charts_there_is_the_table(
+    page: Page, base_url: str, client: Client, expected_failures: list[str]
+) -> None:
+    expected_failures.append("net::ERR_FAILED")
+    client.invoke("echo", {"text": "counted"})
+    page.route(re.compile("/vendor/chart"), lambda route: route.abort())
+    page.goto(base_url)
+    expect(page.get_by_role("group", name="Invocations over time").get_by_role("row").nth(1)).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Bar chart: "))).to_have_count(0)
 
 
 def test_what_failed_says_why_and_leads_to_its_record(overview: Page, client: Client) -> None:

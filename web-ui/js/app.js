@@ -2,6 +2,7 @@
 
 import { address, api } from "./api.js";
 import { icons } from "./icons.js";
+import { loading } from "./parts.js";
 import { poll } from "./poll.js";
 import { route } from "./routes.js";
 import { html, nothing, render, repeat } from "./vendor.js";
@@ -42,7 +43,7 @@ const PAGES = {
 };
 
 /** Also what an address shows that leads nowhere. */
-const ALL_FUNCTIONS = { title: () => "Functions", view: () => html`<functions-page .functions=${functions} .problem=${catalogProblem}></functions-page>` };
+const ALL_FUNCTIONS = { title: () => "Functions", view: () => html`<functions-page .functions=${functions} .catalogProblem=${catalogProblem}></functions-page>` };
 
 const main = document.getElementById("main");
 const floor = document.querySelector(".floor");
@@ -130,7 +131,7 @@ function instead(name) {
   if (functions === undefined && catalogProblem) {
     return html`<div class="panel"><div class="empty">${icons.broken}<h1 class="lead" tabindex="-1">The functions cannot be loaded.</h1><p class="quiet">${catalogProblem.message} This page tries again by itself.</p><button type="button" class="btn btn-quiet" @click=${look}>Try now</button></div></div>`;
   }
-  if (functions === undefined) return html`<div class="panel loading" aria-busy="true"><p class="visually-hidden">Loading</p><span class="placeholder-line"></span><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+  if (functions === undefined) return html`<div class="panel loading" aria-busy="true">${loading(3)}</div>`;
   if (functions.length === 0) {
     return html`<div class="panel"><div class="empty">${icons.folder}<h1 class="lead" tabindex="-1">No functions yet.</h1><p class="quiet">Drop a folder with a Dockerfile and a handler into <code>functions/</code>; it appears here by itself.</p></div></div>`;
   }

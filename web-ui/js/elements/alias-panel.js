@@ -1,42 +1,31 @@
 import { api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { relativeTime, time } from "../format.js";
-import { poll } from "../poll.js";
+import { notUpToDate, placeholders } from "../parts.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./question-dialog.js";
 
 const ACTIONS = { set: "moved", delete: "deleted", rollback: "rolled back", outside: "moved in MLflow" };
 
 /** A model's aliases: where they point, who moved them when, and moving them, each change after a question. */
-class AliasPanel extends AppElement {
+class AliasPanel extends WatchingElement {
   static inputs = ["model", "versions"];
   #aliases = null;
-  #problem = null;
   #question = null;
-  #look = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => 8000, signal);
-    document.addEventListener("runner:back", () => this.#look(), { signal });
+    this.watch(() => 8000, signal);
   }
 
   changed(name, value, before) {
     if (name !== "model" || before === undefined || value === before) return;
     this.#aliases = null;
-    this.#look?.();
+    this.look();
   }
 
-  async #read(signal) {
-    try {
-      this.#aliases = await api.aliases(this.model, signal);
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    this.#aliases = await api.aliases(this.model, signal);
   }
 
   #ask({ act, ...question }) {
@@ -54,7 +43,7 @@ class AliasPanel extends AppElement {
     try {
       this.#aliases = await act();
     } catch (error) {
-      if (error.status === 409) this.#look();
+      if (error.status === 409) this.look();
       throw error;
     }
     this.update();
@@ -102,7 +91,7 @@ class AliasPanel extends AppElement {
     return html`<section class="panel" aria-label="Aliases">
       <h2>Aliases</h2>
       ${aliases === null ? this.#instead() : html`
-        ${this.#problem ? html`<p class="note" data-tone="waiting">Not up to date: ${this.#problem.message}</p>` : nothing}
+        ${notUpToDate(this.problem)}
         ${Object.keys(aliases.aliases).length === 0 ? html`<p class="quiet">There is none yet. With one, such as <code>champion</code>, calls name what is in use and not a number.</p>` : html`
           <dl class="rows">${Object.entries(aliases.aliases).map(([alias, version]) => html`<div><dt>@${alias}</dt><dd class="alias-line"><span>version ${version}</span>
             ${aliases.history.some((one) => one.alias === alias) ? html`<button type="button" class="quiet-button" @click=${() => this.#rollBack(alias)}>Roll back</button>` : nothing}
@@ -119,8 +108,8 @@ class AliasPanel extends AppElement {
   }
 
   #instead() {
-    if (this.#problem) return html`<p class="note" data-tone="waiting">The aliases cannot be loaded right now: ${this.#problem.message} This page tries again by itself.</p>`;
-    return html`<span class="placeholder-line"></span>`;
+    if (this.problem) return html`<p class="note" data-tone="waiting">The aliases cannot be loaded right now: ${this.problem.message} This page tries again by itself.</p>`;
+    return placeholders(1);
   }
 
   #history(history) {

@@ -1,23 +1,11 @@
-import { AppElement, define } from "../element.js";
+import { ChartElement } from "../chart.js";
+import { define } from "../element.js";
 import { percent } from "../format.js";
-import { html, loadChart } from "../vendor.js";
+import { html } from "../vendor.js";
 
 /** One row's prediction: the class, how sure, and the probability of each class as a bar chart with the same numbers as a table. */
-class ClassProbabilities extends AppElement {
+class ClassProbabilities extends ChartElement {
   static inputs = ["prediction", "probabilities"];
-  #chart = null;
-  #drawn = null;
-  #hasChart = true;
-
-  connected(signal) {
-    document.addEventListener("theme:change", () => this.#draw(), { signal });
-  }
-
-  disconnected() {
-    this.#chart?.destroy();
-    this.#chart = null;
-    this.#drawn = null;
-  }
 
   #entries() {
     return Object.entries(this.probabilities ?? {});
@@ -29,8 +17,8 @@ class ClassProbabilities extends AppElement {
     return html`
       <p class="prediction"><span class="quiet">Predicted class</span><strong>${this.prediction}</strong>
         <span class="quiet">with ${percent(this.probabilities?.[this.prediction])} probability</span></p>
-      <div class="chart" ?hidden=${!this.#hasChart}><canvas role="img" aria-label=${`Bar chart of class probabilities: ${sentence}`}></canvas></div>
-      <details class="fold" ?open=${!this.#hasChart}>
+      <div class="chart" ?hidden=${!this.hasChart}><canvas role="img" aria-label=${`Bar chart of class probabilities: ${sentence}`}></canvas></div>
+      <details class="fold" ?open=${!this.hasChart}>
         <summary>Probabilities as a table</summary>
         <table class="table table-sm">
           <caption class="visually-hidden">Class probabilities</caption>
@@ -42,25 +30,12 @@ class ClassProbabilities extends AppElement {
 
   updated() {
     this.querySelector(".chart").style.height = `${this.#entries().length * 44 + 34}px`;
-    if (this.#drawn !== this.probabilities) this.#draw();
+    super.updated();
   }
 
-  async #draw() {
-    this.#drawn = this.probabilities;
-    let Chart;
-    try {
-      Chart = await loadChart();
-    } catch {
-      // The library did not arrive: the table says the same.
-      this.#hasChart = false;
-      this.update();
-      return;
-    }
-    if (!this.isConnected) return;
-    this.#chart?.destroy();
-    const colour = coloursOf(this);
+  configuration(colour) {
     const entries = this.#entries();
-    this.#chart = new Chart(this.querySelector("canvas"), {
+    return {
       type: "bar",
       data: {
         labels: entries.map(([label]) => label),
@@ -77,40 +52,31 @@ class ClassProbabilities extends AppElement {
       },
       options: {
         indexAxis: "y",
-        animation: false,
-        maintainAspectRatio: false,
         layout: { padding: { right: 56 } },
-        font: { family: getComputedStyle(this).fontFamily },
         plugins: { legend: { display: false }, tooltip: { callbacks: { label: (item) => percent(item.raw) } } },
         scales: {
           x: {
             min: 0,
             max: 1,
             border: { display: false },
-            grid: { color: colour("--line") },
-            ticks: { color: colour("--text-quiet"), stepSize: 0.25, maxRotation: 0, autoSkipPadding: 12, callback: (share) => `${Math.round(share * 100)} %` },
+            ticks: { stepSize: 0.25, maxRotation: 0, autoSkipPadding: 12, callback: (share) => `${Math.round(share * 100)} %` },
           },
           y: { border: { display: false }, grid: { display: false }, ticks: { color: colour("--text"), font: { size: 14 } } },
         },
       },
-      plugins: [valuesBesideBars(colour("--text"), getComputedStyle(this).fontFamily)],
-    });
+      plugins: [valuesBesideBars(colour("--text"))],
+    };
   }
 }
 
-function coloursOf(element) {
-  const style = getComputedStyle(element);
-  return (name) => style.getPropertyValue(name).trim();
-}
-
-function valuesBesideBars(colour, family) {
+function valuesBesideBars(colour) {
   return {
     id: "valuesBesideBars",
     afterDatasetsDraw(chart) {
       const { ctx } = chart;
       ctx.save();
       ctx.fillStyle = colour;
-      ctx.font = `600 13px ${family}`;
+      ctx.font = `600 13px ${getComputedStyle(chart.canvas).fontFamily}`;
       ctx.textBaseline = "middle";
       chart.getDatasetMeta(0).data.forEach((bar, index) => ctx.fillText(percent(chart.data.datasets[0].data[index]), bar.x + 8, bar.y));
       ctx.restore();

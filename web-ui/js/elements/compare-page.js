@@ -1,55 +1,54 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { duration, number, relativeTime, shortId, words } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { instead } from "../parts.js";
 import { linkTo } from "../routes.js";
 import { html, nothing } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./status-badge.js";
 
 const STOPPED = 3_600_000;
 
 /** Several invocations, or several versions of a model, side by side; what differs is marked. */
-class ComparePage extends AppElement {
+class ComparePage extends WatchingElement {
   static inputs = ["query"];
   #found = null;
-  #problem = null;
   #onlyDifferences = false;
-  #look = null;
 
   connected(signal) {
     // Read once; again only when that failed for a reason that may pass.
-    this.#look = poll((attempt) => this.#read(attempt), () => STOPPED, signal);
-    document.addEventListener("runner:back", () => this.#look(), { signal });
+    this.watch(() => STOPPED, signal);
   }
 
   changed(_name, value, before) {
     if (before === undefined || String(value) === String(before)) return;
     this.#found = null;
-    this.#look?.();
+    this.look();
   }
 
-  async #read(signal) {
-    try {
-      const model = this.query.get("model");
-      this.#found = model
-        ? { model, versions: await api.compareVersions(model, this.query.get("versions") ?? "", signal) }
-        : { invocations: await api.compareInvocations(this.query.get("ids") ?? "", signal) };
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      if (mayPass(error)) throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    const model = this.query.get("model");
+    this.#found = model
+      ? { model, versions: await api.compareVersions(model, this.query.get("versions") ?? "", signal) }
+      : { invocations: await api.compareInvocations(this.query.get("ids") ?? "", signal) };
+  }
+
+  /** What was refused would be refused again. */
+  mayPass({ status }) {
+    return status === 0 || status >= 500;
   }
 
   template() {
     return html`
       <header class="page-header"><h1 tabindex="-1">Compare</h1>${this.#introduction()}</header>
-      ${this.#problem ? html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">This cannot be compared${mayPass(this.#problem) ? " right now" : nothing}.</p><p class="quiet">${this.#problem.message}${mayPass(this.#problem) ? " This page tries again by itself." : nothing}</p></div></div>` : this.#found === null ? html`<div class="panel" aria-busy="true"><span class="placeholder-line"></span><span class="placeholder-line"></span></div>` : this.#found.model ? this.#versions(this.#found.versions) : this.#invocations(this.#found.invocations)}`;
+      ${this.#content()}`;
+  }
+
+  #content() {
+    if (this.problem && !this.mayPass(this.problem)) return html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">This cannot be compared.</p><p class="quiet">${this.problem.message}</p></div></div>`;
+    if (this.problem || this.#found === null) return html`<div class="panel" aria-busy=${!this.problem}>${instead(this.problem, "This cannot be compared right now.", 2)}</div>`;
+    return this.#found.model ? this.#versions(this.#found.versions) : this.#invocations(this.#found.invocations);
   }
 
   #introduction() {
@@ -80,10 +79,6 @@ class ComparePage extends AppElement {
       ${isTruncated ? html`<p class="quiet">There are more differences than are shown.</p>` : nothing}
     </section>`;
   }
-}
-
-function mayPass({ status }) {
-  return status === 0 || status >= 500;
 }
 
 /** One cell for each; the mark says that it is not the same as in the first. */

@@ -1,48 +1,34 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { duration, isFinal, relativeTime, startKind, time } from "../format.js";
-import { poll } from "../poll.js";
+import { placeholders } from "../parts.js";
 import { linkTo } from "../routes.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./status-badge.js";
 
 const SHOWN = 8;
 
 /** The last invocations of one function, whoever made them, and how long its calls take. Asks only while `isShown`. */
-class FunctionCalls extends AppElement {
+class FunctionCalls extends WatchingElement {
   static inputs = ["name", "isShown"];
   #calls = null;
   #figures = null;
-  #problem = null;
-  #look = null;
 
   connected(signal) {
     const pace = () => (this.#calls?.some((one) => !isFinal(one.status)) ? 2000 : 8000);
-    this.#look = poll((attempt) => this.#read(attempt), pace, signal);
-    for (const type of ["invocation:started", "invocation:finished", "runner:back"]) {
-      // A call that has just been sent needs a moment until it is recorded.
-      document.addEventListener(type, () => setTimeout(this.#look, type === "invocation:started" ? 400 : 0), { signal });
-    }
+    this.watch(pace, signal, ["invocation:started", "invocation:finished"]);
   }
 
   changed(name, _value, before) {
-    if (before !== undefined) this.#look?.();
+    if (before !== undefined) this.look();
   }
 
-  async #read(signal) {
+  async read(signal) {
     if (!this.isShown) return;
-    try {
-      const [page, statistics] = await Promise.all([api.history({ function: this.name, limit: SHOWN }, signal), api.statistics("24h", signal)]);
-      this.#calls = page.invocations;
-      this.#figures = statistics.functions.find((one) => one.function === this.name) ?? null;
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+    const [page, statistics] = await Promise.all([api.history({ function: this.name, limit: SHOWN }, signal), api.statistics("24h", signal)]);
+    this.#calls = page.invocations;
+    this.#figures = statistics.functions.find((one) => one.function === this.name) ?? null;
   }
 
   template() {
@@ -61,8 +47,8 @@ class FunctionCalls extends AppElement {
 
   #list() {
     if (this.#calls === null) {
-      if (this.#problem) return html`<p class="quiet">The list cannot be loaded right now. ${this.#problem.message}</p>`;
-      return html`<span class="placeholder-line"></span><span class="placeholder-line"></span>`;
+      if (this.problem) return html`<p class="quiet">The list cannot be loaded right now. ${this.problem.message}</p>`;
+      return placeholders(2);
     }
     if (this.#calls.length === 0) return html`<p class="quiet">It has not been called yet.</p>`;
     return html`<div class="table-scroll" tabindex="0" role="group" aria-label="Last invocations"><table class="table table-sm">

@@ -1,9 +1,10 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { duration, poolWords, relativeTime, time } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { loading } from "../parts.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./function-state.js";
 import "./status-badge.js";
 
@@ -11,23 +12,22 @@ const PACE_MS = 6000;
 const NEWEST = 50;
 
 /** All functions: what each does, whether it can be called, how long its calls take, and the last one. */
-class FunctionsPage extends AppElement {
-  static inputs = ["functions", "problem"];
+class FunctionsPage extends WatchingElement {
+  static inputs = ["functions", "catalogProblem"];
   #figures = new Map();
   // The last invocation by function; null when there is none.
   #last = new Map();
-  #look = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => PACE_MS, signal);
-    for (const type of ["invocation:finished", "runner:back"]) document.addEventListener(type, () => this.#look(), { signal });
+    this.watch(() => PACE_MS, signal, ["invocation:finished"]);
   }
 
   changed(name, value, before) {
-    if (name === "functions" && value?.length !== before?.length) this.#look?.();
+    if (name === "functions" && value?.length !== before?.length) this.look();
   }
 
-  async #read(signal) {
+  /** Only figures: without them the cards say all the same what there is. */
+  async read(signal) {
     const names = this.functions?.map(({ name }) => name) ?? [];
     const unknown = names.filter((name) => !this.#last.has(name));
     const [statistics, newest, ...asked] = await Promise.all([
@@ -39,7 +39,6 @@ class FunctionsPage extends AppElement {
     unknown.forEach((name, index) => this.#last.set(name, asked[index].invocations[0] ?? null));
     // Oldest first, so that the newest of each function stays.
     for (const one of newest.invocations.toReversed()) this.#last.set(one.function, one);
-    this.update();
   }
 
   template() {
@@ -53,8 +52,8 @@ class FunctionsPage extends AppElement {
 
   #content() {
     if (this.functions === undefined) {
-      if (this.problem) return html`<div class="panel"><div class="empty">${icons.broken}<h2 class="lead">The functions cannot be loaded.</h2><p class="quiet">${this.problem.message} This page tries again by itself.</p><button type="button" class="btn btn-quiet" @click=${() => this.tell("functions:read")}>Try now</button></div></div>`;
-      return html`<div class="panel" aria-busy="true"><p class="visually-hidden">Loading</p><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+      if (this.catalogProblem) return html`<div class="panel"><div class="empty">${icons.broken}<h2 class="lead">The functions cannot be loaded.</h2><p class="quiet">${this.catalogProblem.message} This page tries again by itself.</p><button type="button" class="btn btn-quiet" @click=${() => this.tell("functions:read")}>Try now</button></div></div>`;
+      return html`<div class="panel" aria-busy="true">${loading(2)}</div>`;
     }
     if (this.functions.length === 0) return html`<div class="panel"><div class="empty">${icons.folder}<h2 class="lead">No functions yet.</h2><p class="quiet">Drop a folder with a Dockerfile and a handler into <code>functions/</code>; it appears here by itself.</p></div></div>`;
     return html`<ul class="cards">${repeat(this.functions, (one) => one.name, (one) => this.#card(one))}</ul>`;

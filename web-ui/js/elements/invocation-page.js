@@ -1,9 +1,10 @@
 import { address, api, Problem } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { isFinal, shortId, time } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { loading } from "../parts.js";
 import { html, nothing } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./busy-clock.js";
 import "./call-snippets.js";
 import "./invocation-facts.js";
@@ -25,44 +26,35 @@ const UNSETTLED_PACE = 4000;
 const UNDER_WAY = { queued: "In the queue", starting: "Its container is starting", running: "Running" };
 
 /** One invocation from its record: how it ended, what went in and out, how long it took, and what it printed. */
-class InvocationPage extends AppElement {
+class InvocationPage extends WatchingElement {
   static inputs = ["invocationId"];
   #record = null;
-  #problem = null;
-  #look = null;
   #since = null;
   #question = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => (this.#isSettled() ? STOPPED : UNSETTLED_PACE), signal);
-    document.addEventListener("runner:back", () => this.#look(), { signal });
+    this.watch(() => (this.#isSettled() ? STOPPED : UNSETTLED_PACE), signal);
   }
 
   changed(name, _value, before) {
     if (before === undefined) return;
     this.#record = null;
-    this.#problem = null;
+    this.problem = null;
     this.#since = null;
     this.#question = null;
-    this.#look?.();
+    this.look();
   }
 
-  async #read(signal) {
-    try {
-      this.#record = await api.invocation(this.invocationId, signal);
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      if (error.status !== 404) throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    this.#record = await api.invocation(this.invocationId, signal);
+  }
+
+  mayPass({ status }) {
+    return status !== 404;
   }
 
   #isSettled() {
-    return this.#problem?.status === 404 || isFinal(this.#record?.status);
+    return this.problem?.status === 404 || isFinal(this.#record?.status);
   }
 
   #askToCancel({ invocation_id: id, function: name, status }) {
@@ -75,7 +67,7 @@ class InvocationPage extends AppElement {
         try {
           this.#record = await api.cancel(id);
         } finally {
-          this.#look();
+          this.look();
         }
         this.tell("invocation:finished");
       },
@@ -102,13 +94,13 @@ class InvocationPage extends AppElement {
   }
 
   #introduction(record) {
-    return html`<time datetime=${record.created_at}>${time(record.created_at)}</time>${record.replay_of ? html` · a replay of <a class="mono" href=${address.invocation(record.replay_of)}>${shortId(record.replay_of)}</a>` : nothing} · <a href=${address.function(record.function)}>Back to ${record.function}</a>${this.#problem ? html` · <span class="note" data-tone="waiting">not up to date</span>` : nothing}`;
+    return html`<time datetime=${record.created_at}>${time(record.created_at)}</time>${record.replay_of ? html` · a replay of <a class="mono" href=${address.invocation(record.replay_of)}>${shortId(record.replay_of)}</a>` : nothing} · <a href=${address.function(record.function)}>Back to ${record.function}</a>${this.problem ? html` · <span class="note" data-tone="waiting">not up to date</span>` : nothing}`;
   }
 
   #instead() {
-    if (this.#problem?.status === 404) return html`<div class="panel"><div class="empty">${icons.list}<p class="lead">There is no such invocation.</p><p class="quiet">It may have been removed after its time, or the address is not complete.</p></div></div>`;
-    if (this.#problem) return html`<div class="panel"><problem-alert .problem=${this.#problem}></problem-alert><p class="quiet">Trying again by itself.</p></div>`;
-    return html`<div class="panel" aria-busy="true"><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+    if (this.problem?.status === 404) return html`<div class="panel"><div class="empty">${icons.list}<p class="lead">There is no such invocation.</p><p class="quiet">It may have been removed after its time, or the address is not complete.</p></div></div>`;
+    if (this.problem) return html`<div class="panel"><problem-alert .problem=${this.problem}></problem-alert><p class="quiet">Trying again by itself.</p></div>`;
+    return html`<div class="panel" aria-busy="true">${loading(2)}</div>`;
   }
 
   #details(record) {
@@ -137,7 +129,7 @@ class InvocationPage extends AppElement {
         </section>
       </div>
       <log-pane class="panel" .invocationId=${record.invocation_id} .status=${record.status} .container=${record.container_name}
-        @invocation:moved=${() => this.#look()} @invocation:progress=${(event) => this.#progressed(event.detail)}></log-pane>
+        @invocation:moved=${() => this.look()} @invocation:progress=${(event) => this.#progressed(event.detail)}></log-pane>
       ${isFinal(record.status) ? html`<replay-panel .invocation=${record}></replay-panel>` : nothing}`;
   }
 

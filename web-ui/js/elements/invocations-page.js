@@ -1,10 +1,11 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { duration, isFinal, relativeTime, startKind, status, time } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { instead, notUpToDate } from "../parts.js";
 import { linkTo, refine } from "../routes.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./status-badge.js";
 
 const STEP = 50;
@@ -20,21 +21,18 @@ const MOST_COMPARED = 10;
 const FROM_LINKS = { model_name: "model", model_version: "version", run_id: "run" };
 
 /** The history: every invocation on record, newest first, narrowed by filters that stand in the address. */
-class InvocationsPage extends AppElement {
+class InvocationsPage extends WatchingElement {
   static inputs = ["query"];
   #newest = null;
   #older = [];
   #next = null;
-  #problem = null;
   #functions = [];
-  #look = null;
   #typing = null;
   #isLoadingOlder = false;
   #chosen = new Set();
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => this.#pace(), signal);
-    for (const type of ["invocation:started", "invocation:finished", "runner:back"]) document.addEventListener(type, () => this.#look(), { signal });
+    this.watch(() => this.#pace(), signal, ["invocation:started", "invocation:finished"]);
     this.#readFunctions(signal);
   }
 
@@ -47,7 +45,7 @@ class InvocationsPage extends AppElement {
     this.#newest = null;
     this.#older = [];
     this.#next = null;
-    this.#look?.();
+    this.look();
   }
 
   #filters() {
@@ -56,20 +54,10 @@ class InvocationsPage extends AppElement {
     return { ...Object.fromEntries(FILTERS.map((name) => [name, this.query.get(name)])), since };
   }
 
-  async #read(signal) {
-    try {
-      const page = await api.history({ ...this.#filters(), limit: STEP }, signal);
-      this.#keep(page);
-      await this.#refresh(signal);
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    const page = await api.history({ ...this.#filters(), limit: STEP }, signal);
+    this.#keep(page);
+    await this.#refresh(signal);
   }
 
   /** The first page anew. What it pushes out goes on below, so that nobody who has scrolled down loses the place. */
@@ -98,9 +86,9 @@ class InvocationsPage extends AppElement {
       const known = new Set([...this.#newest, ...this.#older].map((one) => one.invocation_id));
       this.#older = [...this.#older, ...invocations.filter((one) => !known.has(one.invocation_id))];
       this.#next = next;
-      this.#problem = null;
+      this.problem = null;
     } catch (error) {
-      this.#problem = error;
+      this.problem = error;
     } finally {
       this.#isLoadingOlder = false;
       this.update();
@@ -204,10 +192,7 @@ class InvocationsPage extends AppElement {
   }
 
   #list(isFiltered) {
-    if (this.#newest === null) {
-      if (this.#problem) return html`<div class="empty">${icons.broken}<p class="lead">The history cannot be loaded right now.</p><p class="quiet">${this.#problem.message} This page tries again by itself.</p></div>`;
-      return html`<p class="visually-hidden">Loading</p>${[1, 2, 3, 4, 5].map(() => html`<span class="placeholder-line"></span>`)}`;
-    }
+    if (this.#newest === null) return instead(this.problem, "The history cannot be loaded right now.", 5);
     const rows = [...this.#newest, ...this.#older];
     if (rows.length === 0) {
       return isFiltered
@@ -215,7 +200,7 @@ class InvocationsPage extends AppElement {
         : html`<div class="empty">${icons.list}<p class="lead">No invocations yet.</p><p class="quiet">Every call is kept here with its log, also those from curl. Begin with <a href=${linkTo("functions")}>a function</a>.</p></div>`;
     }
     return html`
-      ${this.#problem ? html`<p class="note" data-tone="waiting">Not up to date: ${this.#problem.message}</p>` : nothing}
+      ${notUpToDate(this.problem)}
       <div class="panel-head">
         <span class="quiet" role="status">${rows.length}${this.#next ? "+" : ""} ${rows.length === 1 && !this.#next ? "invocation" : "invocations"}</span>
         ${this.#comparison()}

@@ -1,5 +1,5 @@
-import { coloursOf, draw } from "../chart.js";
-import { AppElement, define } from "../element.js";
+import { ChartElement } from "../chart.js";
+import { define } from "../element.js";
 import { html } from "../vendor.js";
 
 const MEASURES = ["accuracy", "precision", "recall", "f1_score"];
@@ -9,34 +9,17 @@ const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3]];
 const POINTS = ["circle", "rect", "triangle", "rectRot"];
 
 /** A model's measures over its versions, as lines. The table of versions beside it has the same numbers. */
-class MetricLines extends AppElement {
+class MetricLines extends ChartElement {
   static inputs = ["versions"];
-  #chart = null;
-
-  connected(signal) {
-    document.addEventListener("theme:change", () => this.#draw(), { signal });
-  }
-
-  disconnected() {
-    this.#chart?.destroy();
-    this.#chart = null;
-  }
 
   template() {
-    return html`<div class="chart tall"><canvas role="img" aria-label="Line chart: measures by version; the table of versions has the same numbers"></canvas></div>`;
+    return html`<div class="chart tall" ?hidden=${!this.hasChart}><canvas role="img" aria-label="Line chart: measures by version; the table of versions has the same numbers"></canvas></div>`;
   }
 
-  updated() {
-    this.#draw();
-  }
-
-  async #draw() {
-    const canvas = this.querySelector("canvas");
-    if (!canvas) return;
+  configuration(colour) {
     const ordered = [...this.versions].sort((a, b) => Number(a.version) - Number(b.version));
     const names = MEASURES.filter((name) => ordered.some((one) => typeof one.metrics[name] === "number"));
-    const colour = coloursOf(this);
-    this.#chart = await draw(canvas, this.#chart, () => ({
+    return {
       type: "line",
       data: {
         labels: ordered.map((one) => one.version),
@@ -53,8 +36,6 @@ class MetricLines extends AppElement {
         })),
       },
       options: {
-        animation: false,
-        maintainAspectRatio: false,
         interaction: { mode: "index", intersect: false },
         plugins: { legend: { position: "bottom", labels: { usePointStyle: true, pointStyleWidth: 10, boxHeight: 7 } } },
         scales: {
@@ -62,7 +43,7 @@ class MetricLines extends AppElement {
           y: { border: { display: false }, max: 1, suggestedMin: 0.8, ticks: { maxTicksLimit: 6 } },
         },
       },
-    }));
+    };
   }
 }
 

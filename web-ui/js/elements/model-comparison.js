@@ -2,7 +2,7 @@ import { api } from "../api.js";
 import { AppElement, define } from "../element.js";
 import { percent } from "../format.js";
 import { linkTo } from "../routes.js";
-import { html, nothing } from "../vendor.js";
+import { html } from "../vendor.js";
 import { MEASURES } from "./metric-cards.js";
 
 const CHAMPION = "champion";

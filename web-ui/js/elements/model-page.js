@@ -1,10 +1,11 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { duration, number, relativeTime, time, words } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { instead, placeholders } from "../parts.js";
 import { linkTo, refine } from "../routes.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./alias-panel.js";
 import "./metric-lines.js";
 import "./problem-alert.js";
@@ -14,18 +15,15 @@ const MEASURES = ["accuracy", "precision", "recall", "f1_score"];
 const USES = 10;
 
 /** One model: its versions and their measures over time, its aliases and who moved them, what made a version and what used it. */
-class ModelPage extends AppElement {
+class ModelPage extends WatchingElement {
   static inputs = ["model", "query"];
   #versions;
-  #problem = null;
   #details = null;
   #uses = null;
   #chosen = new Set();
-  #look = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => 8000, signal);
-    for (const type of ["invocation:finished", "runner:back", "alias:moved"]) document.addEventListener(type, () => this.#look(), { signal });
+    this.watch(() => 8000, signal, ["invocation:finished", "alias:moved"]);
   }
 
   changed(name, value, before) {
@@ -36,29 +34,19 @@ class ModelPage extends AppElement {
     }
     this.#details = null;
     this.#uses = null;
-    this.#look?.();
+    this.look();
   }
 
-  async #read(signal) {
-    try {
-      this.#versions = await api.modelVersions(this.model, signal);
-      this.#problem = null;
-      const version = this.query.get("version");
-      if (version && this.#versions) {
-        const [details, uses] = await Promise.all([
-          api.modelVersion(this.model, version, signal),
-          api.history({ model_name: this.model, model_version: version, limit: USES }, signal),
-        ]);
-        this.#details = details;
-        this.#uses = uses.invocations;
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
+  async read(signal) {
+    this.#versions = await api.modelVersions(this.model, signal);
+    const version = this.query.get("version");
+    if (version && this.#versions) {
+      const [details, uses] = await Promise.all([
+        api.modelVersion(this.model, version, signal),
+        api.history({ model_name: this.model, model_version: version, limit: USES }, signal),
+      ]);
+      this.#details = details;
+      this.#uses = uses.invocations;
     }
   }
 
@@ -77,15 +65,14 @@ class ModelPage extends AppElement {
     return html`
       <header class="page-header">
         <h1 tabindex="-1">${this.model}</h1>
-        <p><a href=${linkTo("models")}>All models</a> · <a href=${address.model(this.model)}>Open in MLflow</a>${this.#problem && this.#versions ? html` · <span class="note" data-tone="waiting">not up to date</span>` : nothing}</p>
+        <p><a href=${linkTo("models")}>All models</a> · <a href=${address.model(this.model)}>Open in MLflow</a>${this.problem && this.#versions ? html` · <span class="note" data-tone="waiting">not up to date</span>` : nothing}</p>
       </header>
       ${this.#versions ? this.#sections() : this.#instead()}`;
   }
 
   #instead() {
     if (this.#versions === null) return html`<div class="panel"><div class="empty">${icons.folder}<p class="lead">There is no model named ${this.model}.</p><p class="quiet"><a href=${linkTo("models")}>These are registered</a>.</p></div></div>`;
-    if (this.#problem) return html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">The versions cannot be loaded right now.</p><p class="quiet">${this.#problem.message} This page tries again by itself.</p></div></div>`;
-    return html`<div class="panel" aria-busy="true"><p class="visually-hidden">Loading</p><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+    return html`<div class="panel" aria-busy=${!this.problem}>${instead(this.problem, "The versions cannot be loaded right now.", 2)}</div>`;
   }
 
   #sections() {
@@ -118,7 +105,7 @@ class ModelPage extends AppElement {
     const one = this.#details?.version === shown ? this.#details : null;
     return html`<section class="panel" aria-label=${`Version ${shown}`}>
       <h2>Version ${shown}</h2>
-      ${one === null ? html`<span class="placeholder-line"></span>` : html`
+      ${one === null ? placeholders(1) : html`
         <div class="work even">
           <dl class="rows">
             <div><dt>Made by</dt><dd>${one.made_by ? html`<a href=${address.invocation(one.made_by.invocation_id)}>an invocation of ${one.made_by.function}</a>, ${relativeTime(one.made_by.created_at)}` : html`<span class="quiet">nobody on record here</span>`}</dd></div>

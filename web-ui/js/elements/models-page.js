@@ -1,33 +1,22 @@
 import { api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { relativeTime, time } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { instead, notUpToDate } from "../parts.js";
 import { linkTo } from "../routes.js";
-import { html, nothing, repeat } from "../vendor.js";
+import { html, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 
 /** The registered models. */
-class ModelsPage extends AppElement {
+class ModelsPage extends WatchingElement {
   #models = null;
-  #problem = null;
 
   connected(signal) {
-    const look = poll((attempt) => this.#read(attempt), () => 10_000, signal);
-    for (const type of ["invocation:finished", "runner:back"]) document.addEventListener(type, () => look(), { signal });
+    this.watch(() => 10_000, signal, ["invocation:finished"]);
   }
 
-  async #read(signal) {
-    try {
-      this.#models = await api.models(signal);
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    this.#models = await api.models(signal);
   }
 
   template() {
@@ -36,17 +25,14 @@ class ModelsPage extends AppElement {
         <h1 tabindex="-1">Models</h1>
         <p>What training has registered: versions, their measures, and which one is in use.</p>
       </header>
-      <section class="panel" aria-label="Registered models" aria-busy=${this.#models === null && !this.#problem}>${this.#list()}</section>`;
+      <section class="panel" aria-label="Registered models" aria-busy=${this.#models === null && !this.problem}>${this.#list()}</section>`;
   }
 
   #list() {
-    if (this.#models === null) {
-      if (this.#problem) return html`<div class="empty">${icons.broken}<p class="lead">The models cannot be loaded right now.</p><p class="quiet">${this.#problem.message} This page tries again by itself.</p></div>`;
-      return html`<p class="visually-hidden">Loading</p><span class="placeholder-line"></span><span class="placeholder-line"></span>`;
-    }
+    if (this.#models === null) return instead(this.problem, "The models cannot be loaded right now.", 2);
     if (this.#models.length === 0) return html`<div class="empty">${icons.folder}<p class="lead">No model yet.</p><p class="quiet">Run <a href=${linkTo("functions", "train")}>train</a>: it registers its model here.</p></div>`;
     return html`
-      ${this.#problem ? html`<p class="note" data-tone="waiting">Not up to date: ${this.#problem.message}</p>` : nothing}
+      ${notUpToDate(this.problem)}
       <div class="table-scroll" tabindex="0" role="group" aria-label="Registered models"><table class="table">
         <thead><tr><th scope="col">Model</th><th scope="col" class="numeral">Newest version</th><th scope="col">Aliases</th><th scope="col">Changed</th></tr></thead>
         <tbody>${repeat(this.#models, (one) => one.name, (one) => html`<tr>

@@ -1,10 +1,12 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { bytes, duration, isFinal, percent, poolWords, relativeTime, status, time } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { instead, tile } from "../parts.js";
+import { prose } from "../prose.js";
 import { linkTo, refine } from "../routes.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./progress-bar.js";
 import "./status-badge.js";
 import "./status-chart.js";
@@ -15,22 +17,19 @@ const BAD = "failed,timed_out,lost";
 const SHOWN = 6;
 
 /** What goes on: is everything well, how calls went lately, what runs now, and what failed and why. */
-class OverviewPage extends AppElement {
+class OverviewPage extends WatchingElement {
   static inputs = ["query"];
   #statistics = null;
   #debug = null;
   #open = null;
   #failed = null;
-  #problem = null;
-  #look = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => (this.#open?.length ? 1500 : 4000), signal);
-    for (const type of ["invocation:started", "invocation:finished", "runner:back"]) document.addEventListener(type, () => this.#look(), { signal });
+    this.watch(() => (this.#open?.length ? 1500 : 4000), signal, ["invocation:started", "invocation:finished"]);
   }
 
   changed(name, value, before) {
-    if (before !== undefined && String(value) !== String(before)) this.#look?.();
+    if (before !== undefined && String(value) !== String(before)) this.look();
   }
 
   get #window() {
@@ -38,29 +37,19 @@ class OverviewPage extends AppElement {
     return wanted in WINDOWS ? wanted : "1h";
   }
 
-  async #read(signal) {
-    try {
-      [this.#statistics, this.#debug, this.#open, this.#failed] = await Promise.all([
-        api.statistics(this.#window, signal),
-        api.debug(signal),
-        api.history({ status: OPEN, limit: SHOWN }, signal).then((page) => page.invocations),
-        api.history({ status: BAD, limit: SHOWN }, signal).then((page) => page.invocations),
-      ]);
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    [this.#statistics, this.#debug, this.#open, this.#failed] = await Promise.all([
+      api.statistics(this.#window, signal),
+      api.debug(signal),
+      api.history({ status: OPEN, limit: SHOWN }, signal).then((page) => page.invocations),
+      api.history({ status: BAD, limit: SHOWN }, signal).then((page) => page.invocations),
+    ]);
   }
 
   #choose(window) {
     refine(window === "1h" ? {} : { window });
     this.query = new URLSearchParams(window === "1h" ? {} : { window });
-    this.#look();
+    this.look();
   }
 
   template() {
@@ -69,12 +58,7 @@ class OverviewPage extends AppElement {
         <h1 tabindex="-1">Overview</h1>
         <p>${this.#debug ? this.#healthLine(this.#debug) : "How the system is, and what it does right now."}</p>
       </header>
-      ${this.#debug ? this.#sections() : this.#instead()}`;
-  }
-
-  #instead() {
-    if (this.#problem) return html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">The overview cannot be loaded right now.</p><p class="quiet">${this.#problem.message} This page tries again by itself.</p></div></div>`;
-    return html`<div class="panel" aria-busy="true"><p class="visually-hidden">Loading</p><span class="placeholder-line"></span><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+      ${this.#debug ? this.#sections() : html`<div class="panel" aria-busy=${!this.problem}>${instead(this.problem, "The overview cannot be loaded right now.", 3)}</div>`}`;
   }
 
   /** Engine, MLflow, pool and disk in one line of words. */
@@ -87,7 +71,7 @@ class OverviewPage extends AppElement {
       troubled.length > 0 ? bad(`Containers of ${troubled.join(", ")} are in trouble`) : `${pool.ready} ${pool.ready === 1 ? "container" : "containers"} ready`,
       disk.error ? bad("The disk cannot be read") : `${bytes(disk.free_bytes)} free on the disk`,
     ];
-    return html`${facts.map((one, index) => html`${index > 0 ? " · " : nothing}${one}`)}${this.#problem ? html` · ${bad("not up to date")}` : nothing}`;
+    return html`${facts.map((one, index) => html`${index > 0 ? " · " : nothing}${one}`)}${this.problem ? html` · ${bad("not up to date")}` : nothing}`;
   }
 
   #sections() {
@@ -134,7 +118,7 @@ class OverviewPage extends AppElement {
         <span class="name">${one.function}</span>
         <time class="quiet" datetime=${one.created_at} title=${time(one.created_at)}>${relativeTime(one.created_at)}</time>
       </a>
-      ${isFinal(one.status) ? html`<p class="quiet wrap">${diagnosis?.cause ?? one.error?.message ?? status(one.status).word}</p>${diagnosis?.next_step ? html`<p class="quiet wrap">${diagnosis.next_step}</p>` : nothing}` : html`<progress-bar .progress=${one.progress}></progress-bar>`}
+      ${isFinal(one.status) ? html`<p class="quiet wrap">${prose(diagnosis?.cause ?? one.error?.message ?? status(one.status).word)}</p>${diagnosis?.next_step ? html`<p class="quiet wrap">${prose(diagnosis.next_step)}</p>` : nothing}` : html`<progress-bar .progress=${one.progress}></progress-bar>`}
     </li>`;
   }
 
@@ -160,10 +144,6 @@ class OverviewPage extends AppElement {
 
 function bad(words) {
   return html`<span class="note" data-tone="bad">${words}</span>`;
-}
-
-function tile(name, value, note, tone) {
-  return html`<div class="tile panel" data-tone=${tone ?? "quiet"}><h2>${name}</h2><p class="value">${value}</p><p class="quiet">${note}</p></div>`;
 }
 
 /** How many calls found a container waiting. */

@@ -1,44 +1,28 @@
 import { address, api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { duration, isFinal, percent, relativeTime, startKind, time } from "../format.js";
 import { icons } from "../icons.js";
-import { poll } from "../poll.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./status-badge.js";
 
 const STEP = 20;
 const MOST = 200;
 
 /** The latest invocations of all functions: looked at again after every call, and gently while the page is visible. */
-class RecentInvocations extends AppElement {
+class RecentInvocations extends WatchingElement {
   #invocations = null;
   #hasMore = false;
-  #problem = null;
   #limit = STEP;
-  #look = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => this.#pace(), signal);
-    for (const type of ["invocation:started", "invocation:finished", "runner:back"]) {
-      // A call that has just been sent needs a moment until it is recorded.
-      document.addEventListener(type, () => setTimeout(this.#look, type === "invocation:started" ? 400 : 0), { signal });
-    }
+    this.watch(() => this.#pace(), signal, ["invocation:started", "invocation:finished"]);
   }
 
-  async #read(signal) {
-    try {
-      const { invocations, next } = await api.invocations(this.#limit, signal);
-      this.#invocations = invocations;
-      this.#hasMore = Boolean(next) && this.#limit < MOST;
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    const { invocations, next } = await api.invocations(this.#limit, signal);
+    this.#invocations = invocations;
+    this.#hasMore = Boolean(next) && this.#limit < MOST;
   }
 
   #pace() {
@@ -47,20 +31,20 @@ class RecentInvocations extends AppElement {
 
   #older() {
     this.#limit = Math.min(this.#limit * 2, MOST);
-    this.#look();
+    this.look();
   }
 
   template() {
     return html`
       <section class="recent" aria-labelledby="recent-title">
-        <h2 class="section-title" id="recent-title">Recent invocations ${this.#problem && this.#invocations ? html`<span class="note" data-tone="waiting">not up to date</span>` : nothing}</h2>
+        <h2 class="section-title" id="recent-title">Recent invocations ${this.problem && this.#invocations ? html`<span class="note" data-tone="waiting">not up to date</span>` : nothing}</h2>
         ${this.#list()}
       </section>`;
   }
 
   #list() {
     if (this.#invocations === null) {
-      if (this.#problem) return html`<div class="empty small">${icons.broken}<p>The list cannot be loaded right now.</p><p class="quiet">${this.#problem.message}</p></div>`;
+      if (this.problem) return html`<div class="empty small">${icons.broken}<p>The list cannot be loaded right now.</p><p class="quiet">${this.problem.message}</p></div>`;
       return html`<ol aria-busy="true">${[1, 2, 3, 4].map(() => html`<li aria-hidden="true"><span class="placeholder-line"></span></li>`)}</ol>`;
     }
     if (this.#invocations.length === 0) return html`<div class="empty small">${icons.list}<p>No invocations yet.</p><p class="quiet">Every call is kept here with its log, also those from curl.</p></div>`;

@@ -1,5 +1,5 @@
-import { coloursOf, draw } from "../chart.js";
-import { AppElement, define } from "../element.js";
+import { ChartElement } from "../chart.js";
+import { define } from "../element.js";
 import { duration, status } from "../format.js";
 import { html } from "../vendor.js";
 
@@ -12,26 +12,15 @@ const SHOWN = [
 ];
 
 /** Invocations over time as bars, by how they ended; the same numbers as a table. */
-class StatusChart extends AppElement {
+class StatusChart extends ChartElement {
   static inputs = ["statistics"];
-  #chart = null;
-  #hasChart = true;
-
-  connected(signal) {
-    document.addEventListener("theme:change", () => this.#draw(), { signal });
-  }
-
-  disconnected() {
-    this.#chart?.destroy();
-    this.#chart = null;
-  }
 
   template() {
     const { total, buckets } = this.statistics;
     const used = buckets.filter((one) => one.count > 0);
     return html`
-      <div class="chart tall" ?hidden=${!this.#hasChart}><canvas role="img" aria-label=${`Bar chart: ${total.count} invocations, ${total.failures} of them failed`}></canvas></div>
-      <details class="fold" ?open=${!this.#hasChart}>
+      <div class="chart tall" ?hidden=${!this.hasChart}><canvas role="img" aria-label=${`Bar chart: ${total.count} invocations, ${total.failures} of them failed`}></canvas></div>
+      <details class="fold" ?open=${!this.hasChart}>
         <summary>The same as a table</summary>
         <div class="table-scroll" tabindex="0" role="group" aria-label="Invocations over time">
           <table class="table table-sm">
@@ -42,41 +31,26 @@ class StatusChart extends AppElement {
       </details>`;
   }
 
-  updated() {
-    this.#draw();
-  }
-
   #moment(iso) {
     const isLong = this.statistics.window === "7d";
     return new Intl.DateTimeFormat(undefined, { ...(isLong && { weekday: "short" }), hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(new Date(iso));
   }
 
-  async #draw() {
-    const canvas = this.querySelector("canvas");
-    if (!canvas || !this.#hasChart) return;
+  configuration(colour) {
     const { buckets } = this.statistics;
-    const colour = coloursOf(this);
-    const labels = buckets.map((one) => this.#moment(one.begins_at));
     const kinds = SHOWN.filter(([name]) => name === "succeeded" || buckets.some((one) => one.statuses[name]));
-    const datasets = kinds.map(([name, tone]) => ({
-      label: status(name).word,
-      data: buckets.map((one) => one.statuses[name] ?? 0),
-      backgroundColor: colour(tone),
-      stack: "all",
-    }));
-    if (this.#chart?.canvas === canvas && this.#chart.data.datasets.length === datasets.length) {
-      // Only the numbers are new: nothing flickers.
-      this.#chart.data.labels = labels;
-      datasets.forEach((one, index) => Object.assign(this.#chart.data.datasets[index], one));
-      this.#chart.update("none");
-      return;
-    }
-    const chart = await draw(canvas, this.#chart, () => ({
+    return {
       type: "bar",
-      data: { labels, datasets },
+      data: {
+        labels: buckets.map((one) => this.#moment(one.begins_at)),
+        datasets: kinds.map(([name, tone]) => ({
+          label: status(name).word,
+          data: buckets.map((one) => one.statuses[name] ?? 0),
+          backgroundColor: colour(tone),
+          stack: "all",
+        })),
+      },
       options: {
-        animation: false,
-        maintainAspectRatio: false,
         interaction: { mode: "index", intersect: false },
         plugins: { legend: { position: "bottom", labels: { boxWidth: 10, boxHeight: 10 } } },
         scales: {
@@ -85,12 +59,7 @@ class StatusChart extends AppElement {
         },
         datasets: { bar: { categoryPercentage: 0.9, barPercentage: 0.95, borderRadius: 2 } },
       },
-    }));
-    if (chart === null && canvas.isConnected) {
-      this.#hasChart = false;
-      this.update();
-    }
-    this.#chart = chart ?? this.#chart;
+    };
   }
 }
 

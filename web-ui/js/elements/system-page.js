@@ -1,10 +1,10 @@
 import { api } from "../api.js";
-import { AppElement, define } from "../element.js";
+import { define } from "../element.js";
 import { bytes, duration, relativeTime, status, time, words } from "../format.js";
-import { icons } from "../icons.js";
-import { poll } from "../poll.js";
+import { instead, tile } from "../parts.js";
 import { linkTo } from "../routes.js";
 import { html, nothing, repeat } from "../vendor.js";
+import { WatchingElement } from "../watching.js";
 import "./pool-state.js";
 import "./raw-json.js";
 
@@ -12,42 +12,24 @@ const PACE = 5000;
 const ROLES = { pool: "ready, or made to be", invoke: "made for a call" };
 
 /** What /debug knows, readable: the engine, what is ready, what is on the disk, and the settings in force. */
-class SystemPage extends AppElement {
+class SystemPage extends WatchingElement {
   #debug = null;
-  #problem = null;
-  #look = null;
 
   connected(signal) {
-    this.#look = poll((attempt) => this.#read(attempt), () => PACE, signal);
-    document.addEventListener("runner:back", () => this.#look(), { signal });
+    this.watch(() => PACE, signal);
   }
 
-  async #read(signal) {
-    try {
-      this.#debug = await api.debug(signal);
-      this.#problem = null;
-    } catch (error) {
-      if (signal.aborted) return;
-      this.#problem = error;
-      if (error.isConnectionTrouble) this.tell("runner:unreachable");
-      throw error;
-    } finally {
-      if (!signal.aborted) this.update();
-    }
+  async read(signal) {
+    this.#debug = await api.debug(signal);
   }
 
   template() {
     return html`
       <header class="page-header">
         <h1 tabindex="-1">System</h1>
-        <p>${this.#debug ? `Version ${this.#debug.version}, up for ${duration(this.#debug.uptime_seconds * 1000)}` : "What runs here, and on what."}${this.#problem && this.#debug ? html` <span class="note" data-tone="waiting">not up to date</span>` : nothing}</p>
+        <p>${this.#debug ? `Version ${this.#debug.version}, up for ${duration(this.#debug.uptime_seconds * 1000)}` : "What runs here, and on what."}${this.problem && this.#debug ? html` <span class="note" data-tone="waiting">not up to date</span>` : nothing}</p>
       </header>
-      ${this.#debug ? this.#sections(this.#debug) : this.#instead()}`;
-  }
-
-  #instead() {
-    if (this.#problem) return html`<div class="panel"><div class="empty">${icons.broken}<p class="lead">The state of the system cannot be read right now.</p><p class="quiet">${this.#problem.message} This page tries again by itself.</p></div></div>`;
-    return html`<div class="panel" aria-busy="true"><p class="visually-hidden">Loading</p><span class="placeholder-line"></span><span class="placeholder-line"></span><span class="placeholder-line"></span></div>`;
+      ${this.#debug ? this.#sections(this.#debug) : html`<div class="panel" aria-busy=${!this.problem}>${instead(this.problem, "The state of the system cannot be read right now.", 3)}</div>`}`;
   }
 
   #sections(debug) {
@@ -126,10 +108,6 @@ function section(part, words) {
 
 function broken(part) {
   return part?.error ? html`<p class="note" data-tone="bad">${part.error}</p>` : undefined;
-}
-
-function tile(name, value, note) {
-  return html`<div class="tile panel"><h2>${name}</h2><p class="value">${value}</p><p class="quiet">${note}</p></div>`;
 }
 
 /** A column whose name begins with "# " has numbers. */
