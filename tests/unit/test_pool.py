@@ -215,7 +215,7 @@ class TestOrder:
         runner.invoke("sleep", seconds=1)  # from this the wait is estimated
         calls = []
         for number in range(3):
-            calls.append(in_background(runner, "sleep", seconds=1))
+            calls.append(in_background(runner, "sleep", seconds=3))  # so long that the first still runs at the last
             wait_until(lambda number=number: len(runner.store.search()[0]) == number + 2)
         with pytest.raises(Busy) as caught:
             runner.invoke("sleep")
