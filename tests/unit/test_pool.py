@@ -213,10 +213,11 @@ class TestOrder:
         runner = make_runner(max_concurrency=1, queue_limit=2)
         runner.add("sleep", SLEEP)
         runner.invoke("sleep", seconds=1)  # from this the wait is estimated
-        calls = []
-        for number in range(3):
-            calls.append(in_background(runner, "sleep", seconds=3))  # so long that the first still runs at the last
-            wait_until(lambda number=number: len(runner.store.search()[0]) == number + 2)
+        calls = [in_background(runner, "sleep", seconds=3)]  # so long that it still runs when the last is refused
+        wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
+        for number in range(2):
+            calls.append(in_background(runner, "sleep", seconds=1))
+            wait_until(lambda number=number: len(runner.store.search()[0]) == number + 3)
         with pytest.raises(Busy) as caught:
             runner.invoke("sleep")
         assert 2 <= caught.value.retry_after <= 8
