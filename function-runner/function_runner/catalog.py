@@ -77,6 +77,11 @@ class Catalog:
             raise (entry.problem or FunctionInvalid(function=name)).again()
         return entry.function
 
+    @property
+    def is_there(self) -> bool:
+        """False while the folder of all functions is missing: then nothing is known of any."""
+        return self._settings.functions_dir.is_dir()
+
     def list(self) -> list[CatalogEntry]:
         """Every function folder, by name. Folders whose name starts with a dot or underscore are skipped."""
         try:

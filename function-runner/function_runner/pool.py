@@ -930,7 +930,7 @@ class Pool:
         except RunnerError as error:
             problem = error
             self._diagnose(function, error, ())
-            with contextlib.suppress(RunnerError):
+            with contextlib.suppress(RunnerError, OSError):  # gone, or its folder cannot be read right now
                 if not function.is_of_then:
                     self._turn_to_newest(
                         function.name

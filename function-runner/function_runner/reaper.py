@@ -50,11 +50,12 @@ class Reaper:
         self._runtime = "{}:{}".format(*runtime_address)
         self._suspects: set[str] = set()  # claimed, and seen without anybody who works on them
         self._unused_logs: list[str] = []  # of containers of the previous runner
-        self._waits_for_engine = False  # records are open that can be closed, or gone on with, when it answers again
+        # Containers whose records stay open until the engine answers again: they may still run, and deliver.
+        self._left_open: set[str] = set()
         self._rounds = Rounds(
             "reaper",
             self._round,
-            pause=lambda: ENGINE_SECONDS if self._waits_for_engine else INTERVAL_SECONDS,
+            pause=lambda: ENGINE_SECONDS if self._left_open else INTERVAL_SECONDS,
             first_pause=0,
             failure="sweep_failed",
         )
@@ -101,7 +102,7 @@ class Reaper:
         unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
         containers = self._containers_by_name() if unattended else {}
         fresh: set[str] = set()
-        self._waits_for_engine = False
+        left_open: set[str] = set()
         for seen in unattended:
             # Read again: it may have ended between being listed and being asked for.
             invocation = self._store.get(seen.id)
@@ -111,7 +112,7 @@ class Reaper:
                 fresh.add(invocation.id)
                 continue
             if containers is None and invocation.status is Status.RUNNING:
-                self._waits_for_engine = True
+                left_open.add(invocation.container_name or "")
                 continue
             container = (containers or {}).get(invocation.container_name or "")
             try:
@@ -119,8 +120,8 @@ class Reaper:
                     self._close(invocation, container)
             except EngineUnavailable as error:
                 log.warning("left open: %s", error, extra={"action": "reap_failed", "invocation_id": invocation.id})
-                self._waits_for_engine = True
-        self._suspects = fresh
+                left_open.add(invocation.container_name or "")
+        self._suspects, self._left_open = fresh, left_open
 
     def end_overdue(self) -> None:
         """Give up asynchronous invocations that have waited longer than they may, and forget old idempotency keys."""
@@ -160,10 +161,10 @@ class Reaper:
             self._store.note_facts(invocation.id, log_state=log_state)
 
     def sweep(self) -> int:
-        """Remove every container of ours that the pool does not know. Returns how many."""
+        """Remove every container of ours that the pool does not know and no open record waits for. Returns how many."""
         # In this order: a container made meanwhile is not in the list, so it cannot be mistaken for a stray.
         containers = self._engine.containers()
-        known = self._pool.names()
+        known = self._pool.names() | self._left_open
         strays = [container for container in containers if container.name not in known]
         for container in strays:
             # One that served several may have printed something after the last REPORT that nobody was there to copy.

@@ -67,6 +67,8 @@ class Scheduler:
 
     def look(self) -> None:
         """Submit everything that is due, begin what is new, and forget what is gone."""
+        if not self._catalog.is_there:  # nothing is gone: nobody can know what there is
+            return
         entries = self._catalog.list()
         progress = self._store.schedules()
         for function in [entry.function for entry in entries if entry.function is not None]:

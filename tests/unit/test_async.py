@@ -626,6 +626,34 @@ class TestAfterACrash:
         runner.reaper.reconcile()
         assert ended(runner, record.id).result == "slept"
 
+    def test_one_that_could_not_be_adopted_yet_is_no_stray(self, runner, monkeypatch):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+
+        def refuse(_container_id):
+            raise EngineUnavailable
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.engine, "follow", refuse)
+            runner.reaper.reconcile()
+        assert runner.reaper.sweep() == 0
+        runner.reaper.reconcile()
+        assert ended(runner, record.id).result == "slept"
+
+    def test_one_is_no_stray_when_the_engine_is_back_just_after_it_could_not_be_asked(self, runner):
+        runner.add("sleep", SLEEP)
+        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        runner.engine.faults.is_away = True
+        runner.reaper.reconcile()
+        runner.engine.faults.is_away = False
+        assert runner.reaper.sweep() == 0
+        runner.reaper.reconcile()
+        assert ended(runner, record.id).result == "slept"
+
     def test_while_the_engine_cannot_be_asked_nothing_is_decided(self, runner):
         runner.add("sleep", SLEEP)
         record = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))

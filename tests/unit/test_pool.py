@@ -379,6 +379,21 @@ class TestBroken:
         runner.add("echo", COUNT + "# edited\n", "warm: 1")
         assert runner.invoke("echo").status is Status.SUCCEEDED
 
+    def test_a_failed_build_ends_also_when_the_folder_cannot_be_read(self, runner, monkeypatch):
+        runner.add("echo", COUNT)
+        runner.engine.faults.build_error = "non-zero code: 1"
+
+        def refuse(_name):
+            raise PermissionError("functions")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.pool, "_turn_to_newest", refuse)
+            with pytest.raises(RunnerError, match="could not be built"):
+                runner.invoke("echo")
+        runner.engine.faults.build_error = None
+        runner.add("echo", COUNT + "# edited\n")
+        assert runner.invoke("echo").status is Status.SUCCEEDED
+
     def test_one_that_dies_after_loading_is_not_replaced_in_a_loop(self, runner):
         code = "import threading, time\ndef handler(event, context):\n    return 1\n"
         runner.add("fading", code, "warm: 1")

@@ -228,6 +228,18 @@ def test_one_whose_folder_is_replaced_is_not_forgotten(runner, clock, look):
     assert set(runner.store.schedules()) == {("echo", "default")}
 
 
+def test_none_is_forgotten_while_the_folder_of_all_functions_is_missing(runner, clock, look):
+    runner.add("echo", ECHO, NIGHTLY)
+    look()
+    folder = runner.settings.functions_dir
+    aside = folder.rename(folder.with_name("aside"))
+    look()
+    clock.time += GONE_AFTER + timedelta(seconds=1)
+    look()
+    assert set(runner.store.schedules()) == {("echo", "default")}
+    aside.rename(folder)
+
+
 def test_one_that_is_being_edited_is_not_forgotten(runner, clock, look):
     runner.add("echo", ECHO, NIGHTLY)
     look()
