@@ -100,20 +100,17 @@ class Callbacks:
 
     def look(self) -> None:
         """Begin what is due, as far as there is room."""
-        with self._changed:
-            room = AT_ONCE - len(self._under_way)
-        if room <= 0 or self._rounds.is_stopped:
-            return
         now = self._now()
         # Further than the first page: all of them may be for one host that does not answer.
         for page in range(PAGES):
+            with self._changed:
+                if len(self._under_way) >= AT_ONCE or self._rounds.is_stopped:
+                    return
             found = self._store.due_callbacks(now, limit=PAGE, offset=page * PAGE)
             for due in found:
                 if self._take(due):
                     threading.Thread(target=self._attend, args=(due,), name="callback", daemon=True).start()
-            with self._changed:
-                is_full = len(self._under_way) >= AT_ONCE
-            if is_full or len(found) < PAGE:
+            if len(found) < PAGE:
                 return
 
     def deliver(self, due: DueCallback) -> None:

@@ -52,10 +52,11 @@ class Dispatcher:
         self._rounds.stop()
 
     def _round(self) -> None:
-        waiting, _ = self._store.backlog()
+        waiting, since = self._store.backlog()
         if waiting:  # else the functions need not be looked at, once a second and for nothing
             self._dispatch()
-        self._metrics.set_backlog(*self._store.backlog())
+            waiting, since = self._store.backlog()
+        self._metrics.set_backlog(waiting, since)
 
     def _dispatch(self) -> None:
         """Claim as many as there is room for, and start them."""

@@ -77,7 +77,7 @@ class Scheduler:
         usable = {entry.name: entry.function is not None for entry in entries}
         for function_name, name in progress:
             # One that cannot be used right now, because somebody is editing it, keeps what it has come to.
-            if usable.get(function_name, self._is_gone(function_name)):
+            if usable[function_name] if function_name in usable else self._is_gone(function_name):
                 self._store.forget_schedule(function_name, name)
                 self._next.pop((function_name, name), None)
                 self._refused.pop((function_name, name), None)

@@ -583,6 +583,16 @@ class TestReplay:
         assert runner.latest().error["code"] == "image_gone"
 
 
+def adopted_one_that_leaves(runner):
+    """The next runner, which has adopted a container whose process will end without a result, and the invocation."""
+    runner.add("leaves", LEAVES)
+    record = runner.invoker.invoke(Request("leaves", {}), patience=0)
+    is_running(runner, record.id)
+    after = runner.crash()
+    after.reaper.adopt_running()
+    return after, record
+
+
 class TestAfterACrash:
     """The runner is gone and its container is not: what the next runner makes of it."""
 
@@ -670,25 +680,13 @@ class TestAfterACrash:
         assert (adopted.result, adopted.delivered) == ("slept", 1)
 
     def test_one_that_ends_just_then_may_have_had_a_result(self, runner):
-        runner.add(
-            "leaves", "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    raise SystemExit(1)\n"
-        )
-        record = runner.invoker.invoke(Request("leaves", {}), patience=0)
-        is_running(runner, record.id)
-        runner = runner.crash()
-        runner.reaper.adopt_running()
+        runner, record = adopted_one_that_leaves(runner)
         lost = ended(runner, record.id, Status.LOST)
         assert "just when the function runner came back" in lost.error["message"]
 
     def test_one_that_ends_long_after_has_ended_by_itself(self, runner, monkeypatch):
         monkeypatch.setattr("function_runner.execution_environment.ADOPTION_DOUBT_SECONDS", 0.0)
-        runner.add(
-            "leaves", "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    raise SystemExit(1)\n"
-        )
-        record = runner.invoker.invoke(Request("leaves", {}), patience=0)
-        is_running(runner, record.id)
-        runner = runner.crash()
-        runner.reaper.adopt_running()
+        runner, record = adopted_one_that_leaves(runner)
         assert ended(runner, record.id, Status.FAILED).error["code"] == "exited_without_result"
 
     @pytest.mark.filterwarnings("error")
