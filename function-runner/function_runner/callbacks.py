@@ -102,16 +102,18 @@ class Callbacks:
         """Begin what is due, as far as there is room."""
         now = self._now()
         # Further than the first page: all of them may be for one host that does not answer.
-        for page in range(PAGES):
+        last = None
+        for _ in range(PAGES):
             with self._changed:
                 if len(self._under_way) >= AT_ONCE or self._rounds.is_stopped:
                     return
-            found = self._store.due_callbacks(now, limit=PAGE, offset=page * PAGE)
+            found = self._store.due_callbacks(now, limit=PAGE, after=last)
             for due in found:
                 if self._take(due):
                     threading.Thread(target=self._attend, args=(due,), name="callback", daemon=True).start()
             if len(found) < PAGE:
                 return
+            last = found[-1]
 
     def deliver(self, due: DueCallback) -> None:
         """One attempt, and what comes of it in the record. Does nothing when somebody else has made it meanwhile."""

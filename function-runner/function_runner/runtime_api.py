@@ -153,6 +153,11 @@ class RuntimeApi:
             raise
         self._started.set_result(None)
         self._loop.run_forever()
+        # Accept nobody more; but let those who were accepted in the last moment become connections: a server that is
+        # closed forgets them as they are, open.
+        self._loop.remove_reader(self._listener)
+        if accepting := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(accepting))
         server.close()
         for connection in list(self._connections):
             connection.abort()

@@ -64,6 +64,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     type_coerce,
     union,
     union_all,
@@ -464,6 +465,7 @@ class DueCallback:
     invocation_id: str
     url: str
     attempts: int
+    since: datetime
 
 
 class AlreadyHandled(Exception):
@@ -802,13 +804,17 @@ class Store:
 
     # --- callbacks ----------------------------------------------------------------------------------------------------
 
-    def due_callbacks(self, now: datetime, limit: int = 1000, offset: int = 0) -> list[DueCallback]:
+    def due_callbacks(self, now: datetime, limit: int = 1000, after: DueCallback | None = None) -> list[DueCallback]:
         """The callbacks to be tried now, because their invocation has ended; longest due first.
 
-        Those that are longest due are passed over, as many as ``offset`` says.
+        Args:
+            now: what is due later is left out.
+            limit: at most so many.
+            after: only those that come after this one. Not a number to pass over: attempts that begin meanwhile take
+                theirs out of the list.
         """
         query = (
-            select(callbacks.c.invocation_id, invocations.c.callback_url, callbacks.c.attempts)
+            select(callbacks.c.invocation_id, invocations.c.callback_url, callbacks.c.attempts, callbacks.c.next_at)
             .join_from(callbacks, invocations, invocations.c.id == callbacks.c.invocation_id)
             .where(
                 callbacks.c.state == CallbackState.PENDING,
@@ -817,8 +823,10 @@ class Store:
             )
             .order_by(callbacks.c.next_at, callbacks.c.invocation_id)
             .limit(limit)
-            .offset(offset)
         )
+        if after is not None:
+            place = tuple_(callbacks.c.next_at, callbacks.c.invocation_id)
+            query = query.where(place > (after.since, after.invocation_id))
         with self._reading() as connection:
             return [DueCallback(*row) for row in connection.execute(query)]
 

@@ -25,12 +25,24 @@ def test_it_works(record):
     assert record.get(invocation_id).callback == Callback(URL)
     assert due(record) == []
     record.finish(invocation_id, Status.FAILED)
-    assert record.store.due_callbacks(utc_now()) == [DueCallback(invocation_id, URL, attempts=0)]
+    since = record.get(invocation_id).created_at
+    assert record.store.due_callbacks(utc_now()) == [DueCallback(invocation_id, URL, attempts=0, since=since)]
     assert record.store.claim_callback(invocation_id, 1, until=utc_now() + timedelta(minutes=2))
     assert due(record) == []
     now = utc_now()
     record.store.note_callback(invocation_id, state=CallbackState.DELIVERED, delivered_at=now)
     assert record.get(invocation_id).callback == Callback(URL, CallbackState.DELIVERED, 1, None, now)
+
+
+def test_pages_leave_nobody_out_when_attempts_begin_meanwhile(record):
+    ids = [ended(record) for _ in range(7)]
+    seen, last = [], None
+    while page := record.store.due_callbacks(utc_now(), limit=2, after=last):
+        seen += [one.invocation_id for one in page]
+        last = page[-1]
+        for one in page:
+            assert record.store.claim_callback(one.invocation_id, 1, until=utc_now() + timedelta(minutes=2))
+    assert sorted(seen) == sorted(ids)
 
 
 def test_without_one_there_is_nothing_to_do(record):

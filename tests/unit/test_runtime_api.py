@@ -1,11 +1,13 @@
 """The inner door, spoken to in raw HTTP: what a container may do, and what nobody may."""
 
 import contextlib
+import gc
 import hashlib
 import http.client
 import json
 import socket
 import threading
+import warnings
 
 import pytest
 
@@ -158,6 +160,24 @@ def test_one_address_has_only_so_many_connections(runner, monkeypatch):
         for connection in connections:
             connection.close()
     wait_until(lambda: Container(runner.address, "nobody").call("GET", "/")[0] == 403)
+
+
+def test_who_comes_in_the_moment_it_stops_is_closed_as_well(runner):
+    loop, clients = runner.runtime_api._loop, []
+
+    def come_and_stop():
+        clients.extend(socket.create_connection(runner.address, timeout=5) for _ in range(3))
+        loop.call_soon(loop.stop)  # in the round of the loop that accepts them
+
+    loop.call_soon_threadsafe(come_and_stop)
+    runner.runtime_api._thread.join()
+    with warnings.catch_warnings(record=True) as left_open:
+        warnings.simplefilter("always", ResourceWarning)
+        gc.collect()
+    assert [str(warning.message) for warning in left_open] == []
+    for client in clients:
+        with client, contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) == b""
 
 
 def test_headers_are_bounded_before_anybody_is_known(runner):
