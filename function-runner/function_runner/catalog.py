@@ -151,6 +151,7 @@ class Catalog:
             invocations_per_container=manifest.invocations_per_container,
             max_idle=manifest.max_idle,
             schema=manifest.parameters,
+            retry_on=frozenset(manifest.retry_on),
             model=manifest.model,
             examples=tuple(example.model_dump() for example in manifest.examples),
             environment={key: _as_variable(value) for key, value in manifest.environment.items()},

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import regex
 from jsonschema import Draft202012Validator
@@ -56,6 +56,10 @@ class ModelParameters(BaseModel):
     version: Annotated[str, Field(min_length=1, max_length=200)]
 
 
+# What a function may fail of by itself and still be tried again, by the code of the error.
+OwnFailure = Literal["handler_error", "timed_out"]
+
+
 class Manifest(BaseModel):
     """What ``function.yaml`` may say. Every field is optional; None means the runner's default applies."""
 
@@ -73,6 +77,7 @@ class Manifest(BaseModel):
     max_concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
     invocations_per_container: Annotated[int, Field(ge=1)] = 1
     max_idle: Annotated[float, Field(gt=0, le=604_800)] = 300.0  # seconds
+    retry_on: list[OwnFailure] = []
     model: ModelParameters | None = None
     schedule: Annotated[list[Schedule], BeforeValidator(lambda said: [said] if isinstance(said, dict) else said)] = []
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str | int | float | bool] = {}
@@ -153,6 +158,7 @@ class Function:
     invocations_per_container: int
     max_idle: float  # seconds after which a reused one that nobody called ends, unless it is one of ``warm``
     schema: Mapping[str, Any] | None  # JSON Schema of the parameters
+    retry_on: frozenset[OwnFailure] = frozenset()  # of its own failures, in the background; without: of none
     model: ModelParameters | None = None
     examples: tuple[Mapping[str, Any], ...] = ()
     schedules: tuple[Schedule, ...] = ()  # with complete parameters

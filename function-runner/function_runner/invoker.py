@@ -270,9 +270,14 @@ class Invoker:
             source_hash=original.source_hash if like_then else None,
         )
 
-    def try_again(self, invocation: Invocation, error: RunnerError) -> bool:
-        """Let an invocation whose attempt failed wait for another one. False when there is none for it."""
-        due = next_attempt(invocation, error, utc_now(), pause=self._settings.retry_pause)
+    def try_again(self, invocation: Invocation, error: RunnerError, function: Function | None = None) -> bool:
+        """Let an invocation whose attempt failed wait for another one. False when there is none for it.
+
+        Args:
+            function: the one that it was handed to; it may ask for another attempt after failures of its own.
+        """
+        retry_on = function.retry_on if function is not None else ()
+        due = next_attempt(invocation, error, utc_now(), pause=self._settings.retry_pause, retry_on=retry_on)
         if due is None or not self._store.put_back(
             invocation.id, not_before=due, error=_error_record(invocation, error)
         ):
@@ -549,7 +554,7 @@ class Invoker:
         journey.ended_as = status = _status_of(error)
         self._diagnose(journey, error)
         try:
-            if self.try_again(journey.invocation, error):
+            if self.try_again(journey.invocation, error, journey.place.function):
                 journey.invocation = replace(journey.invocation, status=Status.QUEUED)
                 return journey.invocation
             return self._finish(

@@ -1,14 +1,15 @@
 """Whether an asynchronous invocation is tried again, and when. Pure.
 
 What was not the function's fault is tried again: the container engine or another service was away, the container was
-killed, the function runner died. The function's own failures are not: they would fail again, and what they have done
-by then would be done twice.
+killed, the function runner died. The function's own failures are not, unless its manifest asks for it: mostly they
+would fail again, and what they have done by then would be done twice.
 
 Pauses double and are drawn at random between nothing and that ("full jitter"; Marc Brooker, "Exponential Backoff And
 Jitter", AWS Architecture Blog, 2015), so that those that failed together do not come back together.
 """
 
 import random
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from function_runner.errors import (
@@ -41,15 +42,23 @@ MAX_SECONDS = 300.0
 
 
 def next_attempt(
-    invocation: Invocation, error: RunnerError, now: datetime, *, pause: float, chance: float | None = None
+    invocation: Invocation,
+    error: RunnerError,
+    now: datetime,
+    *,
+    pause: float,
+    retry_on: Collection[str] = (),
+    chance: float | None = None,
 ) -> datetime | None:
     """When the invocation, whose attempt has just failed with ``error``, is to be tried again; None: not at all.
 
     Args:
         pause: seconds before the second attempt, at most.
+        retry_on: codes of errors that are the function's own and are tried again nevertheless.
         chance: for tests; 0 to 1, default: at random.
     """
-    if invocation.mode is not Mode.ASYNC or not isinstance(error, RETRYABLE):
+    is_own = bool(invocation.delivered) and error.code in retry_on
+    if invocation.mode is not Mode.ASYNC or not (is_own or isinstance(error, RETRYABLE)):
         return None
     if isinstance(error, Draining) and not invocation.delivered:
         return now  # there is nothing to wait for: the next runner takes it

@@ -48,6 +48,7 @@ ECHO = {
     },
     "examples": [{"name": "Hello", "parameters": {"word": "it's hello"}}],
     "schedules": [],
+    "retry_on": [],
 }
 
 

@@ -23,8 +23,10 @@ from function_runner.errors import (
     InvocationNotFound,
     Killed,
     Lost,
+    OutOfMemory,
     ParametersInvalid,
     StoreUnavailable,
+    TimedOut,
 )
 from function_runner.invocation import Invocation, LogState, Mode, Request, Status, new_invocation_id, utc_now
 from function_runner.invoker import MAX_ONLOOKERS
@@ -194,6 +196,47 @@ class TestRetry:
         one = Invocation("i", "f", {}, Status.QUEUED, now, 1.0, mode=mode, max_attempts=3, delivered=delivered)
         due = next_attempt(one, error, now, pause=60, chance=1.0)
         assert due == (None if seconds is None else now + timedelta(seconds=seconds))
+
+    @pytest.mark.parametrize(
+        ("error", "delivered", "is_tried"),
+        [
+            (HandlerError(), 1, True),
+            (TimedOut(), 2, True),
+            (HandlerError(), 3, False),
+            (TimedOut(), 0, False),  # it never ran
+            (OutOfMemory(), 1, False),
+        ],
+    )
+    def test_own_failures_that_the_function_wants_tried_again(self, error, delivered, is_tried):
+        now = utc_now()
+        one = Invocation("i", "f", {}, Status.RUNNING, now, 1.0, mode=Mode.ASYNC, max_attempts=3, delivered=delivered)
+        due = next_attempt(one, error, now, pause=60, retry_on=["handler_error", "timed_out"], chance=1.0)
+        assert (due is not None) is is_tried
+
+    @pytest.mark.parametrize("failure", ["handler_error", "timed_out"])
+    def test_a_function_that_fails_the_first_time(self, make_runner, tmp_path, failure):
+        runner = make_runner(retry_pause=0)
+        runner.dispatcher.start()
+        once = {"handler_error": "raise ValueError('not there yet')", "timed_out": "time.sleep(5)"}[failure]
+        source = f"""
+import time
+from pathlib import Path
+def handler(event, context):
+    seen = Path({str(tmp_path / "seen")!r})
+    if not seen.exists():
+        seen.touch()
+        {once}
+    return context.aws_request_id
+"""
+        runner.add("flaky", source, f"{{retry_on: [{failure}], timeout: 1}}")
+        record = ended(runner, runner.invoker.submit(Request("flaky", {})).id)
+        assert (record.result, record.attempt, record.delivered) == (record.id, 2, 2)
+        assert record.error is None
+
+    def test_who_waits_for_the_answer_gets_the_first_failure(self, runner):
+        runner.add("bad", "def handler(event, context):\n    raise ValueError('no')\n", "retry_on: [handler_error]")
+        with pytest.raises(HandlerError):
+            runner.invoke("bad")
 
     def test_not_beyond_its_age(self):
         now = utc_now()

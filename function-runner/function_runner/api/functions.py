@@ -131,6 +131,7 @@ def _valid(services: Services, function: Function) -> FunctionAnswer:
         parameters=dict(function.schema) if function.schema is not None else None,
         examples=[ExampleAnswer.model_validate(dict(example)) for example in function.examples],
         schedules=_schedules(services, function),
+        retry_on=sorted(function.retry_on),
     )
 
 
@@ -161,6 +162,7 @@ def _invalid(services: Services, name: str, problem: FunctionInvalid) -> Functio
         parameters=None,
         examples=[],
         schedules=[],
+        retry_on=[],
     )
 
 

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from function_runner.diagnosis import Kind
-from function_runner.function import NAME_PATTERN
+from function_runner.function import NAME_PATTERN, OwnFailure
 from function_runner.invocation import CallbackState, Event, Invocation, LogState, Mode, Start, Status
 from function_runner.pool import PoolState
 from function_runner.store import AliasAction
@@ -720,6 +720,8 @@ class FunctionAnswer(Answer):
     examples: list[ExampleAnswer]
     schedules: list[ScheduleAnswer]
     """When it runs by itself."""
+    retry_on: list[OwnFailure]
+    """Which of its own failures are tried again in the background."""
 
 
 class FunctionList(Answer):

@@ -34,7 +34,7 @@ class FunctionImage extends AppElement {
   template() {
     const one = this.function;
     if (!one) return nothing;
-    const { image, limits } = one;
+    const { image, limits, retry_on: retryOn } = one;
     const isBusy = this.#since !== null;
     return html`<section class="panel" aria-label=${`Image of ${one.name}`}>
       <div class="panel-head">
@@ -51,7 +51,8 @@ class FunctionImage extends AppElement {
         ${limits ? html`
           <div><dt>A container may use</dt><dd>${limits.memory_mb} MB of memory, ${limits.cpus} ${limits.cpus === 1 ? "CPU" : "CPUs"}, ${limits.timeout} s</dd></div>
           <div><dt>Kept ready</dt><dd>${limits.warm === 0 ? "none" : `${limits.warm}, up to ${limits.warm_max} when calls come quickly`}</dd></div>
-          <div><dt>A container serves</dt><dd>${limits.invocations_per_container === 1 ? "one invocation" : `up to ${limits.invocations_per_container} invocations`}</dd></div>` : nothing}
+          <div><dt>A container serves</dt><dd>${limits.invocations_per_container === 1 ? "one invocation" : `up to ${limits.invocations_per_container} invocations`}</dd></div>
+          ${retryOn.length ? html`<div><dt>Tried again in the background</dt><dd>after ${retryOn.map((code) => code.replace("_", " ")).join(", ")}</dd></div>` : nothing}` : nothing}
       </dl>
     </section>`;
   }
