@@ -30,6 +30,7 @@ from function_runner.retention import Retention
 from function_runner.runtime_api import RuntimeApi, listen
 from function_runner.scheduler import Scheduler
 from function_runner.settings import MEBIBYTE, Settings
+from function_runner.spool import Spool
 from function_runner.statistics import Statistics
 from function_runner.store import Store
 from function_runner.tracking import Tracking
@@ -132,7 +133,7 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         instance=instance,
         host_cpus=os.cpu_count() or 1,
     )
-    invoker = Invoker(settings, catalog, store, models, pool, metrics)
+    invoker = Invoker(settings, catalog, store, Spool(settings.logs_dir), models, pool, metrics)
     services = api.Services(
         settings=settings,
         catalog=catalog,

@@ -64,6 +64,7 @@ from function_runner.model_versions import ModelVersions
 from function_runner.pool import DIAGNOSED_LINES, Place, Pool
 from function_runner.retry import RETRYABLE, next_attempt
 from function_runner.settings import Settings
+from function_runner.spool import KeptResult, NotKept, Spool
 from function_runner.store import Repeated, Store, digest
 from function_runner.strict_json import StrictJsonError, loads
 
@@ -73,7 +74,7 @@ log = logging.getLogger(__name__)
 MLFLOW_FIELDS = ("run_id", "experiment_id", "model_name", "model_version", "model_uri")
 
 
-RECORD_SECONDS = 300.0  # how long a result is held in memory for a database that does not answer
+RECORD_SECONDS = 300.0  # how long the caller of a result waits for a database that does not answer
 KILL_SECONDS = 10.0  # how long the invocations of killed containers may take to end
 CANCEL_SECONDS = 10.0  # how long a cancelled invocation may take to end
 # Who waits for an invocation that somebody else asked for, or that runs in the background, holds a thread of the server
@@ -84,11 +85,14 @@ KEY_HOURS = 24  # how long an idempotency key is remembered
 
 
 class _NotRecorded(Exception):
-    """The result could not be made durable."""
+    """The database did not take the result."""
 
-    def __init__(self, cause: StoreUnavailable) -> None:
+    def __init__(self, cause: StoreUnavailable, *, is_kept: bool) -> None:
         super().__init__(str(cause))
-        self.cause = cause
+        told = "it is kept and will be in the record soon" if is_kept else "it may be lost"
+        self.cause = StoreUnavailable(
+            f"The function has returned its result, but that cannot be recorded right now: {told}. {cause.detail}"
+        )
 
 
 @dataclass
@@ -126,6 +130,7 @@ class Invoker:
         settings: Settings,
         catalog: Catalog,
         store: Store,
+        spool: Spool,
         models: ModelVersions,
         pool: Pool,
         metrics: Metrics,
@@ -133,6 +138,7 @@ class Invoker:
         self._settings = settings
         self._catalog = catalog
         self._store = store
+        self._spool = spool
         self._models = models
         self._pool = pool
         self._metrics = metrics
@@ -519,24 +525,73 @@ class Invoker:
 
         Raises:
             Lost: somebody else had ended the invocation.
-            _NotRecorded: the database stayed away; the record stays open until the reaper closes it.
+            _NotRecorded: the database stayed away. The record stays open, until the reaper finds what was kept.
         """
-        patience = Deadline.after(RECORD_SECONDS)
         mlflow = _mlflow_facts(result, journey)
-        while True:
-            try:
-                finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=mlflow)
-                break
-            except StoreUnavailable as error:
-                if patience.has_passed or self._is_draining:
-                    raise _NotRecorded(error) from error
-                log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
+        try:
+            finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=mlflow, is_tried_once=True)
+        except StoreUnavailable as error:
+            log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
+            finished = self._record_late(journey, result, mlflow)
         if finished.status is not Status.SUCCEEDED:
             raise Lost(f"The invocation had already ended as {finished.status}.")
         if journey.place.environment is not None:
             journey.place.environment.acknowledge(accepted=True)
         self._note_model(mlflow)
         return finished
+
+    def _record_late(self, journey: _Journey, result: Any, mlflow: Mapping[str, Any] | None) -> Invocation:
+        """As `_record_success`, once the database has refused the result: it waits on disk meanwhile."""
+        patience = Deadline.after(RECORD_SECONDS)
+        invocation_id = journey.invocation.id
+        is_kept = True
+        try:
+            self._spool.keep(KeptResult(invocation_id, utc_now(), journey.timings, result, mlflow))
+        except NotKept as error:  # full as well: then it is in memory only
+            log.warning("result not kept: %s", error, extra={"action": "result_not_kept"})
+            is_kept = False
+        while True:
+            try:
+                finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=mlflow)
+                break
+            except StoreUnavailable as error:
+                if patience.has_passed or self._is_draining:
+                    if is_kept:
+                        journey.ended_as = Status.SUCCEEDED  # as far as its container and its log are concerned
+                    raise _NotRecorded(error, is_kept=is_kept) from error
+                log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
+        self._spool.forget(invocation_id)
+        return finished
+
+    def record_kept(self) -> int:
+        """Record the results that wait on disk. Returns how many have found their record by this.
+
+        Raises:
+            StoreUnavailable: the database is still away; they wait on.
+        """
+        recorded = 0
+        for kept in self._spool.kept():
+            if self.is_under_way(kept.invocation_id):
+                continue  # somebody waits for it, and tries by himself
+            won = self._store.finish(
+                kept.invocation_id,
+                status=Status.SUCCEEDED,
+                finished_at=kept.finished_at,
+                timings=kept.timings,
+                result=kept.result,
+                mlflow=kept.mlflow,
+                is_tried_once=True,
+            )
+            self._spool.forget(kept.invocation_id)
+            recorded += won
+            log.warning(
+                "result recorded late" if won else "the invocation of a kept result had ended otherwise",
+                extra={"action": "result_recorded", "invocation_id": kept.invocation_id},
+            )
+            if won and (record := self._store.get(kept.invocation_id)) is not None:
+                self._metrics.invocation_finished(record.function, record.mode, record.status)
+                self._note_model(kept.mlflow)
+        return recorded
 
     def _note_model(self, mlflow: Mapping[str, Any] | None) -> None:
         """Count what was used; and of a version that nobody knew of: who asks for ``latest`` from now on means it."""
@@ -636,11 +691,16 @@ class Invoker:
             return False  # then it cannot be put back either
         return record is not None and record.cancel_requested_at is not None
 
-    def _finish(self, journey: _Journey, status: Status, **outcome: Any) -> Invocation:
+    def _finish(self, journey: _Journey, status: Status, *, is_tried_once: bool = False, **outcome: Any) -> Invocation:
         """The one terminal transition. Whoever is first wins; the loser gets the winner's record."""
         finished_at, timings = utc_now(), journey.timings
         won = self._store.finish(
-            journey.invocation.id, status=status, finished_at=finished_at, timings=timings, **outcome
+            journey.invocation.id,
+            status=status,
+            finished_at=finished_at,
+            timings=timings,
+            is_tried_once=is_tried_once,
+            **outcome,
         )
         if not won:
             stored = self._store.get(journey.invocation.id)
@@ -688,7 +748,7 @@ class Invoker:
             self._metrics.log_bytes(facts.log_bytes)
             if facts.oom_killed:
                 self._metrics.oom_kill(invocation.function)
-            if not invocation.status.is_terminal:
+            if invocation.status is Status.QUEUED:
                 return  # it is tried again: the facts that count are those of another container
             self._store.note_facts(
                 invocation.id,

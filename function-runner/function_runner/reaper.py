@@ -77,6 +77,7 @@ class Reaper:
 
         To be called before containers are served: one that is adopted must be known when it brings its result.
         """
+        self._invoker.record_kept()  # what has brought its result already need not be waited for
         # Now: once something has been adopted, its end may let the pool make containers that wait for an invocation.
         self._unused_logs = self._logs.unused()
         running = [one for one in self._store.claimed() if one.status is Status.RUNNING]
@@ -98,7 +99,11 @@ class Reaper:
         connection died with the runner.
 
         While the engine cannot be asked, what was handed over stays open: its container may run, and deliver.
+
+        Raises:
+            StoreUnavailable: the database is away; nothing is decided.
         """
+        self._invoker.record_kept()
         unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
         containers = self._containers_by_name() if unattended else {}
         fresh: set[str] = set()

@@ -121,6 +121,7 @@ TURNS_AT_ONCE = 64  # writes that share a commit
 CHECKPOINT_SECONDS = 1.0
 MAX_LOGGED_PAGES = 20_000  # of 4 KiB
 GATHERING_SECONDS = 0.25  # how long facts that may be written later wait for others
+AWAY_SECONDS = 2.0  # before they are tried again, when the database is away
 NOTED_AT_ONCE = 20  # so many of them take about a millisecond, which somebody's answer may have to wait
 CLAIM_LOOKAHEAD = 100  # rows looked at beyond those wanted, because some functions may be at their limit
 ENDS_SEEN_SECONDS = 1.0  # how often somebody who waits for an end looks for one that another runner wrote
@@ -908,8 +909,9 @@ class Store:
         container_name: str | None = None,
         exit_code: int | None = None,
         oom_killed: bool | None = None,
+        is_tried_once: bool = False,
     ) -> bool:
-        """End an invocation. A database that is locked or full is tried again for half a minute.
+        """End an invocation. A database that is locked or full is tried again for half a minute, unless told not to.
 
         Of ``mlflow`` the keys in `MLFLOW_COLUMNS` are kept, as text; leave out what is None. ``container_name`` is
         the container that the end is about, when the row does not name it yet.
@@ -938,7 +940,7 @@ class Store:
                 self._prepared.note(connection, invocation_id, facts)
             return True
 
-        is_ended = _persist(lambda: self._write(end))
+        is_ended = self._write(end) if is_tried_once else _persist(lambda: self._write(end))
         if is_ended:
             self._announce_end(invocation_id)
         return is_ended
@@ -958,9 +960,11 @@ class Store:
     ) -> None:
         """Add what became known of the container's process and its log; None leaves what is there.
 
-        A database that is locked or full is tried again for half a minute.
         Works before and after the end. Facts about an invocation that is not recorded are dropped. What is noted later
         counts, also where what was noted earlier had to be there only ``soon``.
+
+        A database that is locked or full is tried again for half a minute, and after that in the background. A runner
+        that ends before it succeeds loses them; of the log, the next one finds out itself.
 
         Args:
             soon: need not be on the disk when this returns; written together with others a moment later.
@@ -977,9 +981,13 @@ class Store:
         if not facts:
             return
         if soon:
-            self._later.add(invocation_id, facts)
-        else:
-            self._note_all([*self._later.take(invocation_id), (invocation_id, facts)])
+            self._later.add([(invocation_id, facts)])
+            return
+        noted = [*self._later.take(invocation_id), (invocation_id, facts)]
+        try:
+            _persist(partial(self._note_all, noted))
+        except StoreUnavailable:
+            self._later.add(noted)
 
     def _note_all(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         def note(portion: Sequence[tuple[str, Mapping[str, object]]], connection: Connection) -> None:
@@ -987,8 +995,7 @@ class Store:
                 self._prepared.note(connection, invocation_id, facts)
 
         for begin in range(0, len(noted), NOTED_AT_ONCE):  # in between come those who are waited for
-            work = partial(note, noted[begin : begin + NOTED_AT_ONCE])
-            _persist(partial(self._write, work))
+            self._write(partial(note, noted[begin : begin + NOTED_AT_ONCE]))
 
     def get(self, invocation_id: str) -> Invocation | None:
         """The record, or None when there is none."""
@@ -1999,7 +2006,10 @@ class _Checkpoints:
 
 
 class _Later:
-    """Facts that may reach the disk a moment later, many with one commit. Its thread begins with the first of them."""
+    """Facts that may reach the disk a moment later, many with one commit. Its thread begins with the first of them.
+
+    While the database is away they wait; what still waits when this is closed is lost.
+    """
 
     def __init__(self, write: Callable[[Sequence[tuple[str, Mapping[str, object]]]], None]) -> None:
         self._write = write
@@ -2009,10 +2019,10 @@ class _Later:
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
-    def add(self, invocation_id: str, facts: Mapping[str, object]) -> None:
+    def add(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
         """Write these soon."""
         with self._changed:
-            self._waiting.append((invocation_id, facts))
+            self._waiting += noted
             if self._thread is None:
                 self._is_closed = False
                 self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
@@ -2031,7 +2041,7 @@ class _Later:
             return taken
 
     def close(self) -> None:
-        """Write what waits; returns when it is written."""
+        """Write what waits; returns when it is written, or could not be."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -2040,21 +2050,27 @@ class _Later:
             thread.join()
 
     def _run(self) -> None:
+        pause = GATHERING_SECONDS
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_closed, timeout=GATHERING_SECONDS)
+                self._changed.wait_for(lambda: self._is_closed, timeout=pause)
                 noted, self._waiting = self._waiting, []
                 self._being_written = frozenset(invocation_id for invocation_id, _ in noted)
                 if not noted and self._is_closed:
                     self._thread = None
                     return
             if noted:
+                unwritten: list[tuple[str, Mapping[str, object]]] = []
+                pause = GATHERING_SECONDS
                 try:
                     self._write(noted)
                 except StoreUnavailable as error:
-                    log.warning("facts are lost: %s", error, extra={"action": "facts_lost"})
+                    log.warning("facts not written: %s", error, extra={"action": "facts_not_written"})
+                    unwritten, pause = noted, AWAY_SECONDS
                 finally:
                     with self._changed:
+                        if not self._is_closed:
+                            self._waiting = unwritten + self._waiting  # what was noted later counts
                         self._being_written = frozenset()
                         self._changed.notify_all()
 

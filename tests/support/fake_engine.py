@@ -385,6 +385,7 @@ class _Client:
     def __init__(self, container: FakeContainer, runtime_api: str) -> None:
         self._host, _, port = runtime_api.partition(":")
         self._connection = http.client.HTTPConnection("127.0.0.1", int(port))
+        self._container = container
         container.connection = self._connection
 
     def next(self) -> tuple[_Context, Any]:
@@ -413,6 +414,8 @@ class _Client:
         return answer.headers, content
 
     def _send(self, method: str, path: str, body: bytes | None) -> tuple[http.client.HTTPResponse, bytes]:
+        if self._container.killed.is_set():  # a process that was killed says nothing more
+            raise _LostRuntimeApi
         self._connection.request(method, f"/2018-06-01{path}", body, {"Host": self._host})
         answer = self._connection.getresponse()
         return answer, answer.read()

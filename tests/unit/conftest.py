@@ -21,6 +21,7 @@ from function_runner.pool import Pool
 from function_runner.reaper import Reaper
 from function_runner.runtime_api import RuntimeApi, listen
 from function_runner.settings import Settings
+from function_runner.spool import NotKept, Spool
 from function_runner.store import Store
 from support.fake_engine import FakeEngine
 from support.waiting import wait_until
@@ -92,6 +93,7 @@ class Runner:
     settings: Settings
     engine: FakeEngine
     store: Store
+    spool: Spool
     logs: LogStore
     catalog: Catalog
     images: Images
@@ -210,7 +212,8 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
         )
         commits = store._commits
         store._commits = life.guard(commits, StoreUnavailable, {"run"})
-        invoker = Invoker(settings, catalog, store, models, pool, metrics)
+        spool = Spool(settings.logs_dir)
+        invoker = Invoker(settings, catalog, store, life.guard(spool, NotKept, {"keep"}), models, pool, metrics)
         runtime_api = RuntimeApi(settings, listener, pool.find)
         runtime_api.start()
         models.start()
@@ -221,6 +224,7 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
             settings,
             engine,
             store,
+            spool,
             logs,
             catalog,
             images,
@@ -243,5 +247,5 @@ def make_runner(tmp_path: Path) -> Iterator[Callable[..., Runner]]:
 
 @pytest.fixture
 def runner(make_runner: Callable[..., Runner]) -> Runner:
-    """A runner whose waits are short."""
-    return make_runner(init_timeout=5, default_timeout=5, max_concurrency=4)
+    """A runner whose waits are short, yet long enough for a machine that is busy with other things."""
+    return make_runner(init_timeout=20, default_timeout=20, max_concurrency=4)

@@ -35,7 +35,15 @@ from function_runner.store import Repeated, Wanted
 from support.waiting import wait_until
 
 ECHO = "def handler(event, context):\n    return {'event': event, 'id': context.aws_request_id}\n"
-SLEEP = "import time\ndef handler(event, context):\n    time.sleep(event['seconds'])\n    return 'slept'\n"
+SLEEP = """
+import os, time
+def handler(event, context):
+    time.sleep(event.get('seconds', 0))
+    gives_up_at = time.monotonic() + 60
+    while 'until' in event and not os.path.exists(event['until']) and time.monotonic() < gives_up_at:
+        time.sleep(0.02)
+    return 'slept'
+"""
 REUSED = "invocations_per_container: 5"
 LEAVES = "import time\ndef handler(event, context):\n    time.sleep(0.5)\n    raise SystemExit(1)\n"
 NAP = "import time\ndef handler(event, context):\n    time.sleep(0.3)\n    return 'slept'\n"
@@ -59,6 +67,15 @@ def raising(error):
         raise error
 
     return fail
+
+
+def until_woken(runner):
+    """Parameters with which SLEEP goes on until somebody calls `wake`."""
+    return {"until": str(runner.settings.functions_dir.parent / "wake")}
+
+
+def wake(runner):
+    (runner.settings.functions_dir.parent / "wake").touch()
 
 
 def is_running(runner, invocation_id):
@@ -137,10 +154,11 @@ class TestRetry:
         runner = make_runner(retry_pause=0, max_concurrency=4)
         runner.dispatcher.start()
         runner.add("sleep", SLEEP)
-        accepted = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        accepted = runner.invoker.submit(Request("sleep", until_woken(runner)))
         is_running(runner, accepted.id)
         first = runner.store.get(accepted.id).container_name
         runner.engine.kill_from_outside(first)
+        wake(runner)
         record = ended(runner, accepted.id)
         assert (record.attempt, record.delivered, record.result) == (2, 2, "slept")
         assert record.container_name != first
@@ -150,7 +168,7 @@ class TestRetry:
     def test_not_for_ever(self, make_runner):
         runner = make_runner(retry_pause=0, max_attempts=2)
         runner.add("sleep", SLEEP)
-        accepted = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        accepted = runner.invoker.submit(Request("sleep", until_woken(runner)))
         for _ in range(2):
             (claimed,) = wait_until(lambda: runner.store.claim(1))
             thread = threading.Thread(target=runner.invoker.run, args=(claimed,))
@@ -165,7 +183,7 @@ class TestRetry:
     def test_while_it_pauses_the_record_says_why(self, make_runner):
         runner = make_runner(retry_pause=3000)
         runner.add("sleep", SLEEP)
-        accepted = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        accepted = runner.invoker.submit(Request("sleep", until_woken(runner)))
         (claimed,) = runner.store.claim(1)
         thread = threading.Thread(target=runner.invoker.run, args=(claimed,))
         thread.start()
@@ -355,7 +373,7 @@ class TestOnlookers:
 class TestCancel:
     def test_what_runs_is_killed_and_then_recorded(self, runner):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         cancelled = runner.invoker.cancel(record.id)
         assert (cancelled.status, cancelled.error["code"]) == (Status.CANCELLED, "cancelled")
@@ -367,7 +385,7 @@ class TestCancel:
     def test_again_when_the_engine_was_away_the_first_time(self, runner, monkeypatch):
         monkeypatch.setattr("function_runner.invoker.CANCEL_SECONDS", 0.3)
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 20}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner.engine.faults.is_away = True
         assert runner.invoker.cancel(record.id).status is Status.RUNNING
@@ -381,7 +399,7 @@ class TestCancel:
 
         def call():
             try:
-                outcome.append(runner.invoke("sleep", seconds=4))
+                outcome.append(runner.invoke("sleep", **until_woken(runner)))
             except Cancelled as error:
                 outcome.append(error)
 
@@ -397,9 +415,9 @@ class TestCancel:
     def test_what_waits_in_the_queue(self, make_runner):
         runner = make_runner(max_concurrency=1)
         runner.add("sleep", SLEEP)
-        first = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        first = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, first.id)
-        second = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        second = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         wait_until(lambda: runner.pool.position(second.id))
         assert runner.invoker.cancel(second.id).status is Status.CANCELLED
         assert runner.pool.position(second.id) is None
@@ -449,7 +467,7 @@ class TestCancel:
 
     def test_a_running_one_that_was_to_be_cancelled_is_not_adopted(self, runner):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner.store.request_cancel(record.id)
         runner = runner.crash()
@@ -501,7 +519,7 @@ class TestCancel:
         runner = make_runner(max_concurrency=1)
         runner.add("sleep", SLEEP)
         for _ in range(3):
-            record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+            record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
             is_running(runner, record.id)
             runner.invoker.cancel(record.id)
         assert runner.invoke("sleep", seconds=0).result == "slept"
@@ -641,16 +659,18 @@ class TestAfterACrash:
 
     def test_a_running_container_is_adopted_and_its_result_accepted(self, runner):
         runner.add("sleep", "import time\nprint('first')\n" + SLEEP.replace("return", "print('last')\n    return"))
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         name = runner.store.get(record.id).container_name
         wait_until(lambda: "START" in runner.logs.read(name).decode())
+        time.sleep(0.4)
         runner = runner.crash()
         runner.reaper.adopt_running()
         runner.reaper.reconcile()
+        wake(runner)
         adopted = ended(runner, record.id)
         assert (adopted.result, adopted.container_name, adopted.attempt) == ("slept", name, 1)
-        assert adopted.timings.run_ms > 1400
+        assert adopted.timings.run_ms > 400
         settled = runner.settled(record.id)
         assert settled.log_state is LogState.COMPLETE
         log = runner.log(settled)
@@ -658,7 +678,7 @@ class TestAfterACrash:
 
     def test_one_that_cannot_be_followed_yet_is_adopted_later_and_its_log_does_not_stay_open(self, runner, monkeypatch):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         name = runner.store.get(record.id).container_name
         wait_until(lambda: "START" in runner.logs.read(name).decode())
@@ -677,11 +697,12 @@ class TestAfterACrash:
         assert not runner.logs.is_open(name)
         assert runner.store.get(record.id).status is Status.RUNNING
         runner.reaper.reconcile()
+        wake(runner)
         assert ended(runner, record.id).result == "slept"
 
     def test_one_that_could_not_be_adopted_yet_is_no_stray(self, runner, monkeypatch):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner = runner.crash()
 
@@ -693,11 +714,12 @@ class TestAfterACrash:
             runner.reaper.reconcile()
         assert runner.reaper.sweep() == 0
         runner.reaper.reconcile()
+        wake(runner)
         assert ended(runner, record.id).result == "slept"
 
     def test_one_is_no_stray_when_the_engine_is_back_just_after_it_could_not_be_asked(self, runner):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner = runner.crash()
         runner.engine.faults.is_away = True
@@ -705,11 +727,12 @@ class TestAfterACrash:
         runner.engine.faults.is_away = False
         assert runner.reaper.sweep() == 0
         runner.reaper.reconcile()
+        wake(runner)
         assert ended(runner, record.id).result == "slept"
 
     def test_while_the_engine_cannot_be_asked_nothing_is_decided(self, runner):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.submit(Request("sleep", {"seconds": 1.5}))
+        record = runner.invoker.submit(Request("sleep", until_woken(runner)))
         runner.dispatcher.start()
         is_running(runner, record.id)
         runner = runner.crash()
@@ -719,6 +742,7 @@ class TestAfterACrash:
         assert (runner.store.get(record.id).status, runner.store.claim(1)) == (Status.RUNNING, [])
         runner.engine.faults.is_away = False
         runner.reaper.reconcile()
+        wake(runner)
         adopted = ended(runner, record.id)
         assert (adopted.result, adopted.delivered) == ("slept", 1)
 
@@ -735,7 +759,7 @@ class TestAfterACrash:
     @pytest.mark.filterwarnings("error")
     def test_one_whose_output_cannot_be_read_any_more_is_lost(self, runner, monkeypatch):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 30}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner = runner.crash()
         monkeypatch.setattr("function_runner.execution_environment.DRAIN_OUTPUT_SECONDS", 0.2)
@@ -766,7 +790,7 @@ class TestAfterACrash:
 
     def test_an_adopted_one_can_be_cancelled(self, runner):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 4}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner = runner.crash()
         runner.reaper.reconcile()
@@ -784,7 +808,7 @@ class TestAfterACrash:
 
     def test_one_that_calls_another_address_is_lost(self, runner):
         runner.add("sleep", SLEEP)
-        record = runner.invoker.invoke(Request("sleep", {"seconds": 2}), patience=0)
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, record.id)
         runner = runner.crash()
         runner.reaper._runtime = "10.9.8.7:9001"  # as if its address had changed
@@ -814,7 +838,7 @@ class TestAfterACrash:
     def test_an_asynchronous_one_whose_container_is_gone_is_tried_again(self, make_runner):
         runner = make_runner(retry_pause=0)
         runner.add("sleep", SLEEP)
-        accepted = runner.invoker.submit(Request("sleep", {"seconds": 4}))
+        accepted = runner.invoker.submit(Request("sleep", until_woken(runner)))
         (claimed,) = runner.store.claim(1)
         threading.Thread(target=runner.invoker.run, args=(claimed,), daemon=True).start()
         is_running(runner, accepted.id)
@@ -830,7 +854,7 @@ class TestAfterACrash:
         """The facts of the first were not on the disk yet when the runner died."""
         runner.add("sleep", "print('loading', end='')\n" + SLEEP, "invocations_per_container: 5")
         first = runner.invoke("sleep", seconds=0)
-        second = runner.invoker.invoke(Request("sleep", {"seconds": 1.5}), patience=0)
+        second = runner.invoker.invoke(Request("sleep", until_woken(runner)), patience=0)
         is_running(runner, second.id)
         wait_until(lambda: f"START RequestId: {second.id}" in runner.log(runner.store.get(second.id)))
         assert runner.store.get(second.id).container_name == first.container_name
@@ -840,6 +864,7 @@ class TestAfterACrash:
             database.execute("DELETE FROM invocation_facts")
         runner.reaper.reconcile()
         runner.reaper.finish_logs()
+        wake(runner)
         assert ended(runner, second.id).result == "slept"
         assert runner.store.get(first.id).log_state is LogState.COMPLETE
         log = runner.log(runner.settled(second.id))

@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -33,6 +34,7 @@ from function_runner.errors import (
     TimedOut,
 )
 from function_runner.invocation import LogState, Request, Start, Status
+from function_runner.spool import NotKept
 from function_runner.store import Wanted
 from support.waiting import wait_until
 
@@ -611,20 +613,119 @@ def test_a_result_waits_for_a_database_that_is_away(runner, monkeypatch):
     assert runner.latest().result["event"] == {"a": 1}
 
 
-def test_a_result_that_cannot_be_recorded_is_not_called_a_failure(runner, monkeypatch):
-    runner.add("echo", ECHO)
+@pytest.fixture
+def away(runner, monkeypatch):
+    """While this is open, the database takes no end of any invocation, and nobody waits for long."""
     monkeypatch.setattr("function_runner.invoker.RECORD_SECONDS", 0)
 
-    def away(*_, **__):
-        raise StoreUnavailable
+    def refuse(*_, **__):
+        raise StoreUnavailable("The database is away.")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(runner.store, "finish", away)
-        with pytest.raises(StoreUnavailable) as caught:
-            runner.invoke("echo")
-    assert runner.store.get(caught.value.members["invocation_id"]).status is Status.RUNNING
-    runner.reaper.reconcile()
-    assert runner.store.get(caught.value.members["invocation_id"]).status is Status.LOST
+    @contextmanager
+    def away():
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.store, "finish", refuse)
+            yield
+
+    return away
+
+
+def unrecorded(runner, away, **parameters):
+    """The id of an invocation whose result the database did not take, and what its caller was told."""
+    runner.add("echo", ECHO)
+    with away(), pytest.raises(StoreUnavailable) as caught:
+        runner.invoke("echo", **parameters)
+    invocation_id = caught.value.members["invocation_id"]
+    assert runner.store.get(invocation_id).status is Status.RUNNING
+    return invocation_id, caught.value.detail
+
+
+class TestSpool:
+    """A result that the database does not take waits on disk."""
+
+    @pytest.fixture(autouse=True)
+    def the_dead_do_not_linger(self, monkeypatch):
+        monkeypatch.setattr("function_runner.store.PERSISTENCE_SECONDS", 0.3)
+
+    def test_it_is_recorded_when_the_database_is_back(self, runner, away):
+        invocation_id, detail = unrecorded(runner, away, a=1)
+        assert "it is kept" in detail
+        assert "The database is away." in detail
+        runner.reaper.reconcile()
+        record = runner.settled(invocation_id)
+        assert (record.status, record.result["event"]) == (Status.SUCCEEDED, {"a": 1})
+        assert record.timings.run_ms is not None
+        assert record.finished_at >= record.started_at
+        assert record.log_state is LogState.COMPLETE
+        assert "Status: succeeded" in runner.log(record)
+        assert runner.spool.kept() == []
+
+    def test_while_it_is_away_nothing_is_decided(self, runner, away):
+        invocation_id, _ = unrecorded(runner, away)
+        with away(), pytest.raises(StoreUnavailable):
+            runner.reaper.reconcile()
+        assert runner.store.get(invocation_id).status is Status.RUNNING
+        assert [kept.invocation_id for kept in runner.spool.kept()] == [invocation_id]
+
+    def test_it_survives_the_runner(self, runner, away):
+        invocation_id, _ = unrecorded(runner, away, a=1)
+        runner = runner.crash()
+        runner.reaper.adopt_running()
+        runner.reaper.reconcile()
+        runner.reaper.finish_logs()
+        record = runner.store.get(invocation_id)
+        assert (record.status, record.result["event"], record.delivered) == (Status.SUCCEEDED, {"a": 1}, 1)
+        assert record.log_state is not None
+
+    def test_also_when_the_runner_dies_while_it_waits_for_the_database(self, runner, monkeypatch):
+        runner.add("echo", ECHO)
+        is_asked = threading.Event()
+
+        def wait(*_, **__):
+            is_asked.set()
+            if runner.life.is_over:
+                raise LookupError("The process is gone.")
+            raise StoreUnavailable
+
+        monkeypatch.setattr(runner.store, "finish", wait)
+        invocation_id = runner.invoker.invoke(Request("echo", {}), patience=0).id
+        wait_until(runner.spool.kept)
+        after = runner.crash()
+        after.reaper.adopt_running()
+        assert after.store.get(invocation_id).status is Status.SUCCEEDED
+        wait_until(lambda: not runner.invoker.in_flight)
+
+    def test_what_it_says_of_mlflow_and_null_is_kept(self, runner, away):
+        runner.add(
+            "made", "def handler(event, context):\n    return {'run_id': 'r1', 'model_name': 'm', 'model_version': 3}\n"
+        )
+        runner.add("nothing", "def handler(event, context):\n    return None\n")
+        ids = []
+        for name in ("made", "nothing"):
+            with away(), pytest.raises(StoreUnavailable) as caught:
+                runner.invoke(name)
+            ids.append(caught.value.members["invocation_id"])
+        runner.reaper.reconcile()
+        made, nothing = map(runner.store.get, ids)
+        assert made.mlflow == {"run_id": "r1", "model_name": "m", "model_version": "3"}
+        assert (nothing.status, nothing.result) == (Status.SUCCEEDED, None)
+
+    def test_one_that_ended_otherwise_meanwhile_stays_so(self, runner, away):
+        invocation_id, _ = unrecorded(runner, away)
+        assert runner.invoker.cancel(invocation_id).status is Status.CANCELLED
+        runner.reaper.reconcile()
+        assert runner.store.get(invocation_id).status is Status.CANCELLED
+        assert runner.spool.kept() == []
+
+    def test_without_room_for_it_the_outcome_is_not_known(self, runner, away, monkeypatch):
+        def full(_):
+            raise NotKept("no space left")
+
+        monkeypatch.setattr(runner.spool, "keep", full)
+        invocation_id, detail = unrecorded(runner, away)
+        assert "it may be lost" in detail
+        runner.reaper.reconcile()
+        assert runner.store.get(invocation_id).status is Status.LOST
 
 
 def test_an_engine_that_goes_away_while_it_runs_leaves_the_outcome_unknown(runner):

@@ -187,7 +187,7 @@ class TestOrder:
     def test_the_position_in_the_queue_is_known(self, make_runner):
         runner = make_runner(max_concurrency=1)
         runner.add("sleep", SLEEP)
-        calls = [in_background(runner, "sleep", seconds=0.8)]
+        calls = [in_background(runner, "sleep", seconds=3)]
         wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
         for number in (1, 2):
             calls.append(in_background(runner, "sleep"))
