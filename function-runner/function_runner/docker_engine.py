@@ -1,17 +1,20 @@
 """The door to the container engine: the port ``ContainerEngine`` and its real implementation on the Docker SDK.
 
 The second implementation is the fake engine of the tests; both pass one contract test. Everything below speaks of
-containers and images *of ours*: those that carry our stack's label. Nothing else is ever listed, killed or removed.
+containers and images *of ours*: those that carry our stack's label, and what failed builds left, which carries its
+name. Nothing else is ever listed, killed or removed.
 """
 
 import contextlib
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -30,6 +33,7 @@ from function_runner.docker_spec import (
     LABEL_STACK,
     BuildSpec,
     ContainerSpec,
+    failed_tag,
 )
 from function_runner.errors import BuildFailed, EngineUnavailable
 from function_runner.settings import MEBIBYTE
@@ -41,6 +45,8 @@ NO_SUCH_CONTAINER = 404
 NOT_RUNNING = 409
 IN_USE = 409
 NO_NAME = "<none>:<none>"
+LAYER = re.compile(r" ---> ([0-9a-f]{12,64})")  # what the engine prints when a step of a build has succeeded
+LAYER_LINE = 80  # characters; a longer line is none of these
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,8 @@ class ContainerEngine(Protocol):
         """Build the image from ``folder``; ``on_output`` gets the build's output as it comes.
 
         Raises:
-            BuildFailed: a step failed, or the build took longer than ``spec.timeout``.
+            BuildFailed: a step failed, or the build took longer than ``spec.timeout``. The steps before it are kept for
+                the next build; see `failed_images`.
         """
 
     def find_image(self, tag: str) -> Image | None:
@@ -128,6 +135,9 @@ class ContainerEngine(Protocol):
 
     def untagged_images(self) -> list[Image]:
         """Every image of ours that has no name and that no other image is made from; its ``tag`` is its id."""
+
+    def failed_images(self) -> list[Image]:
+        """What failed builds left behind; none of it carries our labels, so each has a name of ours."""
 
     def remove_image(self, tag: str) -> bool:
         """Remove the image's name, and the image when nothing else uses it; returns when it is gone.
@@ -257,31 +267,12 @@ class DockerEngine:
     @_engine_call
     def build(self, folder: Path, spec: BuildSpec, on_output: Callable[[str], None]) -> Image:
         """Build the image; see `ContainerEngine.build`."""
-        # A client of its own: a step may be silent for minutes, which must not count as a dead engine.
-        client = docker.APIClient(base_url=self._docker_host, version="auto", timeout=spec.timeout)
+        layers = _Layers()
         try:
-            deadline = time.monotonic() + spec.timeout
-            output = client.build(
-                path=str(folder),
-                tag=spec.tag,
-                buildargs=dict(spec.arguments),
-                labels=dict(spec.labels),
-                container_limits={"memory": spec.memory_bytes, "memswap": spec.memory_bytes},
-                network_mode=spec.network,
-                timeout=spec.timeout,
-                rm=True,
-                forcerm=True,
-                pull=False,
-            )
-            # Closed at once when it fails: as long as the connection stands, the engine goes on building.
-            with contextlib.closing(output):
-                _follow_build(output, deadline, spec, on_output)
-        except docker.errors.APIError as error:  # e.g. a Dockerfile that cannot be parsed
-            raise BuildFailed(f"The image could not be built: {error.explanation or error}") from error
-        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
-            raise BuildFailed(f"The build did not finish within {spec.timeout:g} s.") from error
-        finally:
-            client.close()
+            self._run_build(folder, spec, layers, on_output)
+        except BuildFailed:
+            self._name_what_is_left(layers.last, spec.failed_tag)
+            raise
         image = self.find_image(spec.tag)
         if image is None:
             raise BuildFailed("The build ended without an image.")
@@ -315,6 +306,15 @@ class DockerEngine:
         """Every image of ours that has no name; see `ContainerEngine.untagged_images`."""
         listed = self._client().images(filters={"label": f"{LABEL_STACK}={self._stack}", "dangling": True})
         return [_listed_image(item, item["Id"]) for item in listed]
+
+    @_engine_call
+    def failed_images(self) -> list[Image]:
+        """What failed builds left behind; see `ContainerEngine.failed_images`."""
+        named = failed_tag(self._stack, "*", "*")
+        listed = self._client().images(filters={"reference": named})
+        return [
+            _listed_image(item, tag) for item in listed for tag in item["RepoTags"] or () if fnmatchcase(tag, named)
+        ]
 
     @_engine_call
     def remove_image(self, tag: str) -> bool:
@@ -479,6 +479,45 @@ class DockerEngine:
             self._count_error(operation)
             raise
 
+    def _run_build(self, folder: Path, spec: BuildSpec, layers: "_Layers", on_output: Callable[[str], None]) -> None:
+        # A client of its own: a step may be silent for minutes, which must not count as a dead engine.
+        client = docker.APIClient(base_url=self._docker_host, version="auto", timeout=spec.timeout)
+        try:
+            deadline = time.monotonic() + spec.timeout
+            output = client.build(
+                path=str(folder),
+                tag=spec.tag,
+                buildargs=dict(spec.arguments),
+                labels=dict(spec.labels),
+                container_limits={"memory": spec.memory_bytes, "memswap": spec.memory_bytes},
+                network_mode=spec.network,
+                timeout=spec.timeout,
+                rm=True,
+                forcerm=True,
+                pull=False,
+            )
+            # Closed at once when it fails: as long as the connection stands, the engine goes on building.
+            with contextlib.closing(output):
+                for text in _follow_build(output, deadline, spec):
+                    layers.read(text)
+                    on_output(text)
+        except docker.errors.APIError as error:  # e.g. a Dockerfile that cannot be parsed
+            raise BuildFailed(f"The image could not be built: {error.explanation or error}") from error
+        except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+            raise BuildFailed(f"The build did not finish within {spec.timeout:g} s.") from error
+        finally:
+            client.close()
+
+    def _name_what_is_left(self, image_id: str | None, tag: str) -> None:
+        """Give the last layer of a failed build a name, so that somebody finds it who wants its room."""
+        if image_id is None:  # it failed before there was any
+            return
+        repository, _, version = tag.rpartition(":")
+        try:
+            self._client().tag(image_id, repository, version)
+        except CONNECTION_ERRORS as error:  # what the build failed of is what counts
+            log.warning("%s not named: %s", image_id, error, extra={"action": "failed_build_not_named"})
+
     def _client(self) -> docker.APIClient:
         """The shared client. Made on first use, because the engine may come up after us."""
         shared = self._shared
@@ -492,26 +531,45 @@ class DockerEngine:
 
 
 def _listed_image(item: Mapping[str, Any], tag: str) -> Image:
+    labels = item["Labels"] or {}
     return Image(
         tag=tag,
         id=item["Id"],
-        base_id=item["Labels"].get(LABEL_BASE) or None,
+        base_id=labels.get(LABEL_BASE) or None,
         size_bytes=item["Size"],
         built_at=datetime.fromtimestamp(item["Created"], UTC),
-        labels=item["Labels"],
+        labels=labels,
     )
 
 
-def _follow_build(output: Iterator[bytes], deadline: float, spec: BuildSpec, on_output: Callable[[str], None]) -> None:
-    """Pass the build's output on and find out whether it failed. The engine sends one JSON document per line."""
+class _Layers:
+    """Reads from a build's output, however it is cut into pieces, what it has made so far."""
+
+    def __init__(self) -> None:
+        self.last: str | None = None  # id of the image up to the last step that succeeded; not of what it is made from
+        self._base: str | None = None
+        self._line = ""
+
+    def read(self, text: str) -> None:
+        *complete, self._line = (self._line + text).split("\n")
+        self._line = self._line[-LAYER_LINE:]
+        for line in complete:
+            if not (found := LAYER.fullmatch(line)):
+                continue
+            self._base = self._base or found[1]
+            self.last = found[1] if found[1] != self._base else None
+
+
+def _follow_build(output: Iterator[bytes], deadline: float, spec: BuildSpec) -> Iterator[str]:
+    """What the build prints, until it fails or ends. The engine sends one JSON document per line."""
     for line in _lines(output):
         message = json.loads(line)
         if text := message.get("stream"):
-            on_output(text)
+            yield text
         elif status := message.get("status"):
-            on_output(f"{status}\n")
+            yield f"{status}\n"
         if error := message.get("error"):
-            on_output(f"{error}\n")
+            yield f"{error}\n"
             raise BuildFailed(f"The image could not be built: {error}")
         if time.monotonic() > deadline:
             raise BuildFailed(f"The build did not finish within {spec.timeout:g} s.")

@@ -51,6 +51,7 @@ class BuildSpec:
     """An image to build."""
 
     tag: str
+    failed_tag: str  # the name of what a build that fails leaves behind
     arguments: Mapping[str, str]
     labels: Mapping[str, str]
     memory_bytes: int
@@ -73,6 +74,11 @@ def image_tag(function: Function, settings: Settings) -> str:
     return f"{settings.stack}/function-{function.name}:{function.version}"
 
 
+def failed_tag(stack: str, function: str, version: str) -> str:
+    """The name of the last layer that a failed build has made; with a ``*`` for the function, that of all such."""
+    return f"{stack}/failed-{function}:{version}"
+
+
 def token_of(environment: Mapping[str, str]) -> str | None:
     """The token of a container that was created with this environment; None when it is none of ours."""
     token, _, rest = environment.get("AWS_LAMBDA_RUNTIME_API", "").partition(".")
@@ -88,6 +94,7 @@ def build_spec(function: Function, settings: Settings, *, base_id: str | None) -
             arguments |= {name: value, name.upper(): value}
     return BuildSpec(
         tag=image_tag(function, settings),
+        failed_tag=failed_tag(settings.stack, function.name, function.version),
         arguments=arguments,
         labels={
             LABEL_STACK: settings.stack,

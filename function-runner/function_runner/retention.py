@@ -150,6 +150,8 @@ class Retention:
         images, untagged = self._engine.images(), self._engine.untagged_images()
         removable["images"] = _amount(image.size_bytes for image in self._removable_images(images, found))
         removable["untagged_images"] = _amount(image.size_bytes for image in self._removable_untagged(untagged, found))
+        failed = self._engine.failed_images()
+        removable["failed_builds"] = _amount(image.size_bytes for image in self._removable_failed(failed))
         removable["build_logs"] = _amount(entry.bytes for entry in self._removable_build_logs(images))
         return Survey(
             stored={
@@ -158,6 +160,7 @@ class Retention:
                 "build_logs": stored.build_logs,
                 "images": _amount(image.size_bytes for image in images),
                 "untagged_images": _amount(image.size_bytes for image in untagged),
+                "failed_builds": _amount(image.size_bytes for image in failed),
             },
             removable=removable,
             problem=found.problem,
@@ -202,7 +205,11 @@ class Retention:
             "records": self._store.size().bytes,
             "logs": sum(entry.bytes for entry in self._logs.stored()),
             "build_logs": sum(entry.bytes for entry in self._logs.stored_builds()),
-            "images": sum(image.size_bytes for image in (*self._engine.images(), *self._engine.untagged_images())),
+            "images": sum(
+                image.size_bytes
+                for images in (self._engine.images(), self._engine.untagged_images(), self._engine.failed_images())
+                for image in images
+            ),
         }
         for kind, size in sizes.items():
             self._metrics.set_disk_usage(kind, size)
@@ -353,6 +360,11 @@ class Retention:
         kept = self._kept_images(found.runs)
         return [image for image in images if image.built_at < cutoff and image.id not in kept]
 
+    def _removable_failed(self, images: Iterable[Image]) -> list[Image]:
+        """What failed builds left behind. A model version came from none of it, and what a later build needs stays."""
+        cutoff = self._cutoff("images")
+        return [image for image in images if cutoff is not None and image.built_at < cutoff]
+
     def _kept_images(self, runs: frozenset[str]) -> set[str]:
         """Ids of images that model versions came from, ids and names of those that containers of ours use."""
         made = {maker.image_id for maker in self._store.makers(runs) if maker.image_id is not None}
@@ -362,6 +374,7 @@ class Retention:
         choices: tuple[tuple[str, Callable[[], list[Image]]], ...] = (
             ("images", lambda: self._removable_images(self._engine.images(), found)),
             ("untagged_images", lambda: self._removable_untagged(self._engine.untagged_images(), found)),
+            ("failed_builds", lambda: self._removable_failed(self._engine.failed_images())),
         )
         for kind, choose in choices:
             for image in choose():

@@ -39,7 +39,7 @@ def engine(request):
     yield engine
     for container in engine.containers():
         engine.remove(container.id)
-    for image in engine.images():
+    for image in (*engine.images(), *engine.failed_images()):
         engine.remove_image(image.tag)
     assert engine.containers() == []
     assert engine.images() == []
@@ -58,6 +58,7 @@ def build(engine, request, tmp_path):
         output: list[str] = []
         spec = BuildSpec(
             tag=tag or f"{STACK}/function-probe:{secrets.token_hex(6)}",
+            failed_tag=f"{STACK}/failed-probe:{secrets.token_hex(6)}",
             arguments=arguments,
             labels={LABEL_STACK: STACK, LABEL_FUNCTION: "probe"},
             memory_bytes=512 * MEBIBYTE,
@@ -233,6 +234,20 @@ def test_a_broken_build_says_why(engine, build):
     with pytest.raises(BuildFailed, match="non-zero code: 1"):
         build("", dockerfile=DOCKERFILE + "RUN exit 1\n")
     assert engine.images() == []
+
+
+def test_what_a_failed_build_left_is_found_and_removed(engine, build):
+    for number in range(2):
+        with pytest.raises(BuildFailed):
+            build(f"print({number})", dockerfile=DOCKERFILE + "RUN exit 1\n")
+    left = engine.failed_images()
+    assert len({image.tag for image in left}) == 2
+    assert all(image.tag.startswith(f"{STACK}/failed-probe:") for image in left)
+    assert engine.images() == engine.untagged_images() == []
+    for image in left:
+        assert engine.remove_image(image.tag)
+        assert engine.find_image(image.id) is None
+    assert engine.failed_images() == []
 
 
 def test_a_build_that_is_silent_for_too_long_is_given_up(engine, build):

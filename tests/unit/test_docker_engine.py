@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from function_runner.docker_engine import DockerEngine
+from function_runner.docker_engine import DockerEngine, _Layers
 from function_runner.docker_spec import BuildSpec
 from function_runner.errors import EngineUnavailable
 
@@ -61,10 +61,30 @@ def engine() -> Iterator[DockerEngine]:
 def test_during_a_build_it_is_an_engine_that_does_not_answer(engine, tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     printed = []
-    spec = BuildSpec("t", {}, {}, memory_bytes=0, network=None, timeout=10)
+    spec = BuildSpec("t", "f", {}, {}, memory_bytes=0, network=None, timeout=10)
     with pytest.raises(EngineUnavailable):
         engine.build(tmp_path, spec, printed.append)
     assert printed == ["Step 1"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "last"),
+    [
+        ([" ---> 0123456789ab\n"], None),  # what it is made from is nothing that was left
+        (
+            [" ---> 0123456789ab\n", "Step 2/3 : COPY a b\n", " ---> aaaaaaaaaaaa\n", "Step 3/3 : RUN x\n"],
+            "aaaaaaaaaaaa",
+        ),
+        ([" ---> 0123456789ab\n ---> Running in 9\n ---> bb", "bbbbbbbbbb", "\n"], "bbbbbbbbbbbb"),
+        ([" ---> 0123456789ab\n", "x" * 10_000, " ---> cccccccccccc\n"], None),
+        ([], None),
+    ],
+)
+def test_the_last_layer_of_a_build_is_read_from_its_output(pieces, last):
+    layers = _Layers()
+    for piece in pieces:
+        layers.read(piece)
+    assert layers.last == last
 
 
 def test_in_a_followed_log_it_ends_the_log(engine):

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from function_runner.docker_spec import ContainerSpec
-from function_runner.errors import DiskFull, MlflowUnavailable, NotFound, StoreUnavailable
+from function_runner.docker_spec import ContainerSpec, build_spec
+from function_runner.errors import BuildFailed, DiskFull, MlflowUnavailable, NotFound, StoreUnavailable
 from function_runner.invocation import (
     Deadline,
     HandOver,
@@ -448,6 +448,20 @@ class TestImages:
             house.runner.engine.change_image(image.tag, tag=image.id)
         assert house.run() == {"untagged_images": 1}
         assert len(house.runner.engine.untagged_images()) == 1
+
+    def test_what_a_failed_build_left_goes_when_it_is_old(self, make_house):
+        house = make_house(retain_images_days=7)
+        for days in (40, 1):
+            house.runner.add("echo", ECHO, dockerfile=f"FROM fake\nRUN exit 1\nENV DAYS={days}\n")
+            function = house.runner.catalog.get("echo")
+            with pytest.raises(BuildFailed):
+                house.runner.images.ensure(function, Deadline.after(5))
+            house.runner.engine.age_what_is_left(build_spec(function, house.runner.settings, base_id=None), days)
+        survey = house.retention.survey()
+        assert survey.stored["failed_builds"].count == 2
+        assert survey.removable["failed_builds"].count == 1
+        assert house.run() == {"failed_builds": 1}
+        assert len(house.runner.engine.failed_images()) == 1
 
     def test_who_needs_it_nevertheless_builds_it_again(self, make_house):
         house = make_house(retain_images_days=7, init_timeout=5, default_timeout=5)
