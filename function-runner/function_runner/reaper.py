@@ -9,6 +9,7 @@ and never prunes.
 """
 
 import logging
+from datetime import timedelta
 
 from function_runner.diagnosis import FunctionFacts, attach, diagnose
 from function_runner.docker_engine import ContainerEngine, ContainerInfo, ContainerState, Image
@@ -25,6 +26,7 @@ from function_runner.store import Store
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 30.0
+OVERDUE_SECONDS = 60.0  # beyond its time, an invocation whose container cannot be asked about is given up
 ENGINE_SECONDS = 5.0  # when the engine did not answer and something waits for that
 
 
@@ -98,7 +100,8 @@ class Reaper:
         the engine can prove that it ran out of memory; one that was not is ``cancelled``, because its caller's
         connection died with the runner.
 
-        While the engine cannot be asked, what was handed over stays open: its container may run, and deliver.
+        While the engine cannot be asked, what was handed over stays open: its container may run, and deliver. When it
+        answers and has nothing to say about one whose time is over, that one is ``lost``.
 
         Raises:
             StoreUnavailable: the database is away; nothing is decided.
@@ -124,6 +127,9 @@ class Reaper:
                 if not self._adopt(invocation, container):
                     self._close(invocation, container)
             except EngineUnavailable as error:
+                if self._is_given_up(invocation):
+                    self._close(invocation, None)
+                    continue
                 log.warning("left open: %s", error, extra={"action": "reap_failed", "invocation_id": invocation.id})
                 left_open.add(invocation.container_name or "")
         self._suspects, self._left_open = fresh, left_open
@@ -197,6 +203,20 @@ class Reaper:
         """It was claimed by this runner, which may be about to work on it; not if it has been so for a whole round."""
         is_just_claimed = invocation.mode is Mode.ASYNC and invocation.status is Status.QUEUED
         return is_just_claimed and invocation.owner == self._store.owner and invocation.id not in self._suspects
+
+    def _is_given_up(self, invocation: Invocation) -> bool:
+        """The engine answers, but not about this container, whose time has long been over: there is nothing to learn.
+
+        What is left of it is swept up, as far as the engine lets that happen.
+        """
+        allowed = timedelta(seconds=invocation.timeout_seconds + OVERDUE_SECONDS)
+        if utc_now() < (invocation.started_at or invocation.created_at) + allowed:
+            return False
+        try:
+            self._engine.ping()
+        except EngineUnavailable:
+            return False
+        return True
 
     def _adopt(self, invocation: Invocation, container: ContainerInfo | None) -> bool:
         """Go on with an invocation whose container still runs and can bring its result to us. False when it cannot.

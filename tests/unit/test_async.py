@@ -730,6 +730,29 @@ class TestAfterACrash:
         wake(runner)
         assert ended(runner, record.id).result == "slept"
 
+    @pytest.mark.parametrize("refused", ["inspect", "follow"])
+    def test_one_that_the_engine_says_nothing_about_is_lost_when_its_time_is_over(self, runner, monkeypatch, refused):
+        monkeypatch.setattr("function_runner.reaper.OVERDUE_SECONDS", 0.0)
+        runner.add("sleep", SLEEP)
+        asked_at = utc_now()
+        record = runner.invoker.invoke(Request("sleep", until_woken(runner), timeout=2), patience=0)
+        is_running(runner, record.id)
+        runner = runner.crash()
+        monkeypatch.setattr(runner.engine, refused, raising(EngineUnavailable("refused a call")))
+        monkeypatch.setattr(runner.engine, "kill", raising(EngineUnavailable("refused a call")))
+        while (utc_now() - asked_at).total_seconds() < 1:
+            runner.reaper.reconcile()
+            assert runner.store.get(record.id).status is Status.RUNNING
+        time.sleep(1.5)
+        runner.engine.faults.is_away = True
+        runner.reaper.reconcile()
+        assert runner.store.get(record.id).status is Status.RUNNING
+        runner.engine.faults.is_away = False
+        runner.reaper.reconcile()
+        lost = runner.store.get(record.id)
+        assert (lost.status, lost.error["code"]) == (Status.LOST, "lost")
+        assert runner.reaper.sweep() == 1
+
     def test_while_the_engine_cannot_be_asked_nothing_is_decided(self, runner):
         runner.add("sleep", SLEEP)
         record = runner.invoker.submit(Request("sleep", until_woken(runner)))
