@@ -198,7 +198,7 @@ def test_a_write_alone_is_done_by_its_own_thread(record):
 
 
 def test_the_log_of_the_database_is_emptied_in_the_background(record, monkeypatch):
-    monkeypatch.setattr("function_runner.store.CHECKPOINT_SECONDS", 0.1)
+    monkeypatch.setattr("function_runner.store.writing.CHECKPOINT_SECONDS", 0.1)
     record.store.migrate()
     invocation_id = record.run()
 

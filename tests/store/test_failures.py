@@ -8,16 +8,15 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from function_runner import store as store_module
 from function_runner.errors import StoreUnavailable
 from function_runner.invocation import Status
-from function_runner.store import Store
+from function_runner.store import Store, database
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.05)
-    monkeypatch.setattr(store_module, "PERSISTENCE_SECONDS", 0.5)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(database, "PERSISTENCE_SECONDS", 0.5)
 
 
 @contextmanager
@@ -51,7 +50,7 @@ def test_a_locked_database_can_still_be_read(record):
 
 
 def test_an_outcome_waits_for_a_locked_database(record, monkeypatch, caplog):
-    monkeypatch.setattr(store_module, "PERSISTENCE_SECONDS", 10.0)
+    monkeypatch.setattr(database, "PERSISTENCE_SECONDS", 10.0)
     invocation_id = record.start()
     record.mark_running(invocation_id)
     with locked(record.file) as other:

@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 from function_runner.errors import SettingsError
-from function_runner.store import FACTS, alias_moves, invocation_facts, invocations, metadata
+from function_runner.store.tables import FACTS, alias_moves, invocation_facts, invocations, metadata
 
 
 def test_the_migrations_make_the_tables_that_the_store_describes(record):

@@ -14,10 +14,10 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
-import function_runner.store as store_module
 from function_runner.errors import DiskFull
 from function_runner.invocation import Invocation, LogState, Status, new_invocation_id, utc_now
 from function_runner.store import Store
+from function_runner.store import record as record_module
 from support.paths import ROOT
 
 ALL = 2**62
@@ -249,7 +249,7 @@ class TestRoom:
             disk[4] = free
             return os.statvfs_result(disk)
 
-        monkeypatch.setattr(store_module.os, "statvfs", statvfs)
+        monkeypatch.setattr(record_module.os, "statvfs", statvfs)
 
     def test_it_works(self, record, monkeypatch):
         store = Store(f"sqlite:///{record.file}", min_free_bytes=5 * 2**20)

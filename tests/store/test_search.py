@@ -175,7 +175,7 @@ def test_listing_is_a_walk_along_an_index(record, wanted, index):
 
 
 def test_a_page_of_large_results_ends_early(record, monkeypatch):
-    monkeypatch.setattr("function_runner.store.PAGE_BYTES", 1000)
+    monkeypatch.setattr("function_runner.store.record.PAGE_BYTES", 1000)
     large = [record.start() for _ in range(3)]
     for invocation_id in large:
         record.mark_running(invocation_id)
@@ -199,10 +199,10 @@ def add(record, minutes=0, *, function="echo", status=Status.SUCCEEDED, start=St
 @pytest.fixture
 def small_steps(monkeypatch):
     """Every search is broken off after the first portion, and portions are small."""
-    monkeypatch.setattr("function_runner.store.LOOKED_AT_FIRST", 2)
-    monkeypatch.setattr("function_runner.store.LOOKED_AT_ONCE", 2)
-    monkeypatch.setattr("function_runner.store.FILTER_SECONDS", 0.0)
-    monkeypatch.setattr("function_runner.store.TEXT_SECONDS", 0.0)
+    monkeypatch.setattr("function_runner.store.search.LOOKED_AT_FIRST", 2)
+    monkeypatch.setattr("function_runner.store.search.LOOKED_AT_ONCE", 2)
+    monkeypatch.setattr("function_runner.store.search.FILTER_SECONDS", 0.0)
+    monkeypatch.setattr("function_runner.store.search.TEXT_SECONDS", 0.0)
 
 
 class TestTime:

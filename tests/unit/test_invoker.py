@@ -645,7 +645,7 @@ class TestSpool:
 
     @pytest.fixture(autouse=True)
     def the_dead_do_not_linger(self, monkeypatch):
-        monkeypatch.setattr("function_runner.store.PERSISTENCE_SECONDS", 0.3)
+        monkeypatch.setattr("function_runner.store.database.PERSISTENCE_SECONDS", 0.3)
 
     def test_it_is_recorded_when_the_database_is_back(self, runner, away):
         invocation_id, detail = unrecorded(runner, away, a=1)
