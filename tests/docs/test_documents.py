@@ -99,7 +99,7 @@ def test_every_metric_is_documented(name):
 
 def reasons_to_retire():
     """The words with which the pool ends environments that have no invocation."""
-    source = text("function-runner/function_runner/pool.py")
+    source = "".join(text(f"function-runner/function_runner/pool/{name}.py") for name in ("pool", "planner"))
     deciding = next(
         node
         for node in ast.walk(ast.parse(source))

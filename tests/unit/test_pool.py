@@ -31,14 +31,14 @@ def model(latest, *, created_at="2026-01-31T12:34:56.789Z", **aliases):
 @pytest.fixture(autouse=True)
 def sources_are_settled(monkeypatch):
     """Nobody is still saving the files."""
-    monkeypatch.setattr("function_runner.pool.SOURCE_SETTLE_SECONDS", 0)
+    monkeypatch.setattr("function_runner.pool.shelf.SOURCE_SETTLE_SECONDS", 0)
 
 
 def ready(runner, name, number=1):
     """Wait until so many environments are ready and nothing is being made, and return them."""
 
     def found():
-        shelf = runner.pool._shelves.get(name)
+        shelf = runner.pool._planner.shelves.get(name)
         return shelf is not None and len(shelf.ready) == number and not shelf.starting and list(shelf.ready)
 
     return wait_until(found, what=f"{number} environments of {name} are ready", every=0.01)
@@ -257,7 +257,7 @@ class TestRetiring:
         assert join([call])[0].result == "new"
 
     def test_one_that_is_saved_file_by_file_and_called_at_once_is_never_half_seen(self, make_runner, monkeypatch):
-        monkeypatch.setattr("function_runner.pool.KEEPER_SECONDS", 0.001)  # looks all the time
+        monkeypatch.setattr("function_runner.pool.pool.KEEPER_SECONDS", 0.001)  # looks all the time
         runner = make_runner(max_concurrency=4)
         for number in range(30):
             runner.add(f"saved-{number % 3}", f"def handler(event, context):\n    return {number}\n", "timeout: 5")
@@ -280,7 +280,7 @@ class TestRetiring:
         runner.engine.faults.start_seconds = 0.4
         wait_until(runner.engine.containers, every=0.01)
         folder.rename(runner.settings.functions_dir / ".trash")
-        wait_until(lambda: "echo" not in runner.pool._shelves and not runner.engine.containers())
+        wait_until(lambda: "echo" not in runner.pool._planner.shelves and not runner.engine.containers())
         made = runner.engine.calls.count("create")
         time.sleep(2.5)
         assert runner.engine.calls.count("create") == made
@@ -401,7 +401,7 @@ class TestBroken:
             (environment,) = ready(runner, "fading")
             runner.engine.kill_from_outside(environment.name)
             wait_until(lambda: runner.pool.statistics("fading").ready == 0)
-        assert runner.pool._shelves["fading"].trouble.failures == 2
+        assert runner.pool._planner.shelves["fading"].trouble.failures == 2
 
 
 class TestMemory:

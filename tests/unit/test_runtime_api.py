@@ -45,7 +45,7 @@ def busy(runner):
 
     thread = threading.Thread(target=invoke)
     thread.start()
-    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None))
     wait_until(lambda: environment.state == "busy")
     invocation_id = environment._serving
     yield environment.token, invocation_id
@@ -197,7 +197,7 @@ def test_a_result_counts_even_when_its_container_dies_with_it_on_the_wire(runner
         outcome = []
         thread = threading.Thread(target=lambda: outcome.append(runner.invoke("sleep", seconds=3)))  # noqa: B023
         thread.start()
-        environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None), every=0.01)
+        environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None), every=0.01)
         wait_until(lambda: environment.state == "busy", every=0.01)  # noqa: B023
         invocation_id = environment._serving
         with socket.create_connection(runner.address) as connection:
@@ -259,7 +259,7 @@ def test_of_a_result_that_is_too_large_nothing_is_kept(make_runner):
 
     thread = threading.Thread(target=invoke)
     thread.start()
-    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None))
     wait_until(lambda: environment.state == "busy", every=0.01)
     with socket.create_connection(runner.address) as connection:
         size = 20_000_000
@@ -275,7 +275,7 @@ def test_of_a_result_that_is_too_large_nothing_is_kept(make_runner):
 
 def test_who_says_more_while_it_waits_is_cut_off(runner):
     runner.add("sleep", HANDLER, "warm: 1")
-    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None))
     wait_until(lambda: environment.state == "ready", every=0.01)
     ask = f"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: {environment.token}.runtime\r\n\r\n".encode()
     with socket.create_connection(runner.address) as connection:
@@ -290,7 +290,7 @@ def test_who_says_more_while_it_waits_is_cut_off(runner):
 
 def test_a_ready_container_that_hangs_up_is_not_used(runner):
     runner.add("sleep", HANDLER, "warm: 1")
-    environment = wait_until(lambda: next(iter(runner.pool._environments.values()), None))
+    environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None))
     wait_until(lambda: runner.pool.statistics("sleep").ready == 1, every=0.01)
     container = next(iter(runner.engine._containers.values()))
     container.connection.sock.shutdown(socket.SHUT_RDWR)  # before the engine knows that the process is over

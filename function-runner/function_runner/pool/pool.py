@@ -1,29 +1,18 @@
-"""The execution environments: which are ready, who gets one and in which order, and what becomes of it afterwards.
-
-Callers `enter` (and are refused at once when the house is full). Who finds an environment ready has it then and there;
-everybody else `wait`s, and the environment that becomes ready next goes to whoever of that function has waited longest.
-An environment that was used is discarded, and another is made in its place, off everybody's path.
-
-The pool decides under one lock and works outside of it. Every event (a call, an environment that became ready, a place
-that became free) ends in the same two questions: who can be served now (`_serve`), and what must be made (`_plan`).
-"""
+"""The pool itself: makes what is to be made, ends what was used, and lets callers wait."""
 
 import contextlib
 import logging
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Any, Literal, Self
+from dataclasses import asdict
+from queue import Empty
+from typing import Any
 
 from function_runner.catalog import Catalog
-from function_runner.demand import Demand
 from function_runner.diagnosis import FunctionFacts, attach
-from function_runner.docker_engine import ContainerEngine, Image, ImageMissing
+from function_runner.docker_engine import ContainerEngine, ImageMissing
 from function_runner.docker_spec import container_spec, new_container_name, new_token
 from function_runner.errors import (
     Busy,
@@ -41,10 +30,14 @@ from function_runner.errors import (
 from function_runner.execution_environment import Ending, EnvironmentState, ExecutionEnvironment, Facts
 from function_runner.function import Function
 from function_runner.images import Images
-from function_runner.invocation import Deadline, LogState, ModelVersion, Progress, Start, Timings
+from function_runner.invocation import Deadline, ModelVersion, Progress
 from function_runner.logs import LogStore
 from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
+from function_runner.pool.figures import PoolState, PoolStatistics, PoolTotals
+from function_runner.pool.place import Begun, Place, Served
+from function_runner.pool.planner import REUSE_PATIENCE_SECONDS, Making, Planner
+from function_runner.pool.shelf import Shelf, Trouble
 from function_runner.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,174 +48,9 @@ KEEPER_SECONDS = 1.0
 # The answer is on its way to the caller; what ends the container would compete with it for the interpreter.
 ANSWER_FIRST_SECONDS = 0.01
 MEMORY_SAMPLE_SECONDS = 2.0
-MAX_RETRY_AFTER_SECONDS = 300
-# An environment that is made in advance is not made from files that somebody is still saving.
-SOURCE_SETTLE_SECONDS = 2.0
-# A container that serves many takes the next caller in a moment; only who waits longer is worth another container.
-REUSE_PATIENCE_SECONDS = 0.1
-MAX_READY = 64  # each has a thread that copies its output (see MAX_CALLER_THREADS)
-MAX_BACK_OFF_SECONDS = 300.0
-HEALTHY_SECONDS = 30.0  # an environment that was ready for so long shows that the function can be kept ready
 LOG_TAIL_LINES = 20  # shown of a container that failed to start
 DIAGNOSED_LINES = 40
 IMAGE_ATTEMPTS = 3
-
-PoolState = Literal["off", "ok", "broken", "no_memory"]
-
-
-@dataclass(frozen=True)
-class PoolStatistics:
-    """How many environments (and waiting callers) one function has."""
-
-    warm: int  # ready ones that are to be kept, as the manifest says
-    target: int  # and right now, with the rate of calls taken into account
-    ready: int
-    starting: int
-    busy: int
-    waiting: int  # callers in the queue
-    state: PoolState  # off: none are kept; broken: they fail to start; no_memory: POOL_MEMORY does not allow more
-    problem: str | None = None
-    log_tail: tuple[str, ...] = ()  # last lines of the log of the one that failed
-    diagnosis: Mapping[str, Any] | None = None  # of its failure
-
-
-@dataclass(frozen=True)
-class PoolTotals:
-    """The pool as a whole."""
-
-    max_concurrency: int
-    in_use: int
-    waiting: int
-    queue_limit: int
-    ready: int
-    memory_mb: int  # of all environments, by their limits
-    functions_memory_mb: int  # the most they may have
-    ready_memory_mb: int  # of those that are kept ready
-    pool_memory_mb: int  # the most those may have
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """Something is being made for the caller; the container's name, once it is known."""
-
-    name: str | None
-
-
-class _Served:
-    """The caller has an environment."""
-
-
-@dataclass(eq=False)
-class Place:
-    """A caller's place: in the queue, then among those who run. Given back exactly once.
-
-    Use as a context manager. Leaving it gives back whatever was not given to `Pool.discard`.
-    """
-
-    pool: "Pool"
-    function: Function
-    invocation_id: str
-    entered_at: float = field(default_factory=time.monotonic)
-    asked_at: float = field(default_factory=time.monotonic)  # earlier, for one that waited elsewhere before
-    environment: ExecutionEnvironment | None = None
-    start: Start | None = None
-    need_not_wait: bool = False  # there was an environment for it when it came
-    served_at: float | None = None
-    build: tuple[float, float] | None = None  # begin and end of making its image
-    log_state: LogState | None = None  # of a log that was closed before there was an environment
-    covered_by: Literal["nothing", "image", "container"] = "nothing"  # what is being made for it
-    is_running: bool = False  # counts among those who run
-    is_discarded: bool = False  # the pool takes care of the rest
-    messages: "SimpleQueue[_Begun | _Served | RunnerError]" = field(default_factory=SimpleQueue)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not self.is_discarded:
-            self.pool.leave(self)
-
-    @property
-    def timings(self) -> Timings:
-        """The phases until the environment was the caller's. Only what happened since it came counts as its wait."""
-        if self.served_at is None:
-            return Timings(queue_ms=_ms(time.monotonic() - self.asked_at))
-        build = create = start = init = 0.0
-        if self.start is Start.COLD:
-            build = self._waited(*self.build) if self.build else 0.0
-            if self.environment is not None:
-                made = self.environment.milestones
-                create = self._waited(made.begun, made.created)
-                start = self._waited(made.created, made.started)
-                init = self._waited(made.started, made.ready or self.served_at)
-        queue = max(0.0, self.served_at - self.asked_at - build - create - start - init)
-        return Timings(_ms(queue), _ms(build), _ms(create), _ms(start), _ms(init))
-
-    def _waited(self, begin: float | None, end: float | None) -> float:
-        if begin is None or end is None:
-            return 0.0
-        return max(0.0, end - max(begin, self.entered_at))
-
-
-@dataclass
-class _Trouble:
-    """Environments of a function fail before anybody can use them."""
-
-    failures: int
-    problem: str
-    log_tail: tuple[str, ...]
-    diagnosis: Mapping[str, Any] | None
-    retry_at: float
-    log_name: str | None = None  # of the log that is kept until this is over
-    had_been_ready: bool = False  # it could be loaded, and ended while it waited
-
-
-@dataclass
-class _Shelf:
-    """All that the pool knows of one function."""
-
-    function: Function
-    seen_at: float  # when this source was first seen
-    ready: "deque[ExecutionEnvironment]" = field(default_factory=deque)
-    starting: int = 0  # environments being made
-    demand: Demand = field(default_factory=Demand)
-    image: Image | None = None  # of this source
-    build: tuple[float, float] | None = None  # begin and end of making it
-    is_building: bool = False
-    images_missed: int = 0  # how often it was gone when a container was to be made of it
-    trouble: _Trouble | None = None
-    is_short_of_memory: bool = False
-    is_gone: bool = False  # its folder was not there when the keeper last looked
-
-    def turn_to(self, function: Function) -> list[ExecutionEnvironment]:
-        """The source has changed: returns the environments that are of no use any more."""
-        stale = list(self.ready)
-        self.ready.clear()
-        self.function, self.seen_at = function, time.monotonic()
-        self.image = self.build = None
-        self.images_missed = 0
-        return stale
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What is to be done outside of the lock."""
-
-    builds: tuple[Function, ...] = ()
-    starts: tuple["_Start", ...] = ()
-    retired: tuple[tuple[ExecutionEnvironment, str], ...] = ()  # with the reason
-
-
-@dataclass(frozen=True)
-class _Start:
-    """One environment to make."""
-
-    name: str  # of its container
-    function: Function
-    image: Image
-    in_advance: bool  # nobody waits for it yet
 
 
 class Pool:
@@ -264,14 +92,7 @@ class Pool:
         self._starters = ThreadPoolExecutor(host_cpus, thread_name_prefix="start")
         self._lock = threading.Lock()
         # Guarded by the lock:
-        self._queue: deque[Place] = deque()
-        self._running: Counter[str] = Counter()  # places in use, by function
-        self._running_long = 0  # of them, those of functions that may take long
-        self._shelves: dict[str, _Shelf] = {}
-        self._environments: dict[str, ExecutionEnvironment] = {}  # by token; until their containers are removed
-        self._starts: dict[str, _Start] = {}  # under way, by container name
-        self._is_closed = False
-        self._starts_nothing = False
+        self._planner = Planner(settings, host_cpus=host_cpus, look_soon=self.look)
         self._keeps_nothing = False
         self._closed = threading.Event()
         self._attention = threading.Event()  # the keeper is to look now
@@ -290,22 +111,25 @@ class Pool:
             Draining: the pool is closed.
         """
         function = self._newest(function)
-        place = Place(self, function, invocation_id)
+        place = Place(self.leave, function, invocation_id)
         place.asked_at = place.entered_at - waited
         with self._lock:
-            if self._is_closed:
+            if self._planner.is_closed:
                 raise Draining
-            self._shelf(function).demand.note_call(place.entered_at)
+            self._planner.shelf(function).demand.note_call(place.entered_at)
             # It may be that nobody has to wait: then the queue is not used, whatever its limit.
-            self._queue.append(place)
-            self._serve()
+            self._planner.queue.append(place)
+            self._planner.serve()
             place.need_not_wait = place.environment is not None
-            if not place.need_not_wait and len(self._queue) > self._settings.queue_limit + self._free_places():
-                self._queue.remove(place)
-                waiting, wait = len(self._queue), self._expected_wait(function)
+            if (
+                not place.need_not_wait
+                and len(self._planner.queue) > self._settings.queue_limit + self._planner.free_places()
+            ):
+                self._planner.queue.remove(place)
+                waiting, wait = len(self._planner.queue), self._planner.expected_wait(function)
                 is_refused = True
             else:
-                self._metrics.set_queue_depth(len(self._queue))
+                self._metrics.set_queue_depth(len(self._planner.queue))
                 is_refused = False
         if is_refused:
             raise Busy(
@@ -325,13 +149,13 @@ class Pool:
             waited: seconds since it was accepted.
             running: seconds since it was handed over.
         """
-        place = Place(self, environment.function, invocation_id, environment=environment)
+        place = Place(self.leave, environment.function, invocation_id, environment=environment)
         place.asked_at = place.entered_at - waited
         place.served_at = place.entered_at - running
         with self._lock:
-            self._environments[environment.token] = environment
-            self._shelf(environment.function)
-            self._count(place, +1)
+            self._planner.environments[environment.token] = environment
+            self._planner.shelf(environment.function)
+            self._planner.count(place, +1)
         return place
 
     def wait(self, place: Place, deadline: Deadline, announce: Callable[[str | None], None]) -> None:
@@ -361,9 +185,9 @@ class Pool:
                     function=place.function.name,
                 ) from None
             match message:
-                case _Begun():
+                case Begun():
                     announce(message.name)
-                case _Served():
+                case Served():
                     return
                 case RunnerError():
                     self._explain_failure(place, message)
@@ -388,8 +212,8 @@ class Pool:
     def leave(self, place: Place) -> None:
         """Give the place back, whether it was running or still waiting. What it had not used goes to others."""
         with self._lock:
-            if place in self._queue:
-                self._queue.remove(place)
+            if place in self._planner.queue:
+                self._planner.queue.remove(place)
             environment, place.environment = place.environment, None
             is_good = (
                 environment is not None
@@ -397,7 +221,7 @@ class Pool:
                 and self._is_current(environment)
             )
             if environment is not None and is_good:
-                self._shelf(place.function).ready.appendleft(environment)
+                self._planner.shelf(place.function).ready.appendleft(environment)
         if environment is not None and not is_good:
             self._retire(environment, "unused")
         self._give_back(place)
@@ -405,15 +229,15 @@ class Pool:
     def send_away(self, place: Place, error: RunnerError) -> bool:
         """End somebody's wait, who gets this error from `wait`. False: it does not wait (any more)."""
         with self._lock:
-            if place not in self._queue:
+            if place not in self._planner.queue:
                 return False
-            self._fail(place, error, None)
+            self._planner.fail(place, error, None)
         return True
 
     def position(self, invocation_id: str) -> int | None:
         """The invocation's place in the queue, from 1; None when it does not wait."""
         with self._lock:
-            for number, place in enumerate(self._queue, start=1):
+            for number, place in enumerate(self._planner.queue, start=1):
                 if place.invocation_id == invocation_id:
                     return number
         return None
@@ -421,12 +245,12 @@ class Pool:
     def expected_wait(self, function: Function) -> int:
         """Whole seconds until a caller who comes now would be served, by what has been measured lately."""
         with self._lock:
-            return self._expected_wait(function)
+            return self._planner.expected_wait(function)
 
     def progress(self, invocation_id: str) -> Progress | None:
         """How far the invocation is, as its container has said last; None when it said nothing or is not here."""
         with self._lock:
-            environments = list(self._environments.values())
+            environments = list(self._planner.environments.values())
         for environment in environments:
             if environment.is_at(invocation_id):
                 return environment.progress
@@ -436,24 +260,24 @@ class Pool:
 
     def find(self, token: str) -> ExecutionEnvironment | None:
         """The environment whose container has this token."""
-        return self._environments.get(token)
+        return self._planner.environments.get(token)
 
     # --- for the reaper, /debug and shutdown --------------------------------------------------------------------------
 
     def names(self) -> set[str]:
         """The names of all environments whose containers are not yet removed."""
         with self._lock:
-            return {environment.name for environment in self._environments.values()}
+            return {environment.name for environment in self._planner.environments.values()}
 
     def statistics(self, function_name: str) -> PoolStatistics:
         """How many environments the function has, by state, and how many callers wait for one."""
         now = time.monotonic()
-        if function_name not in self._shelves:
+        if function_name not in self._planner.shelves:
             warm = self._warm_of(function_name)
             return PoolStatistics(warm, warm, 0, 0, 0, 0, "ok" if warm else "off")
         with self._lock:
-            shelf = self._shelves.get(function_name)
-            waiting = sum(place.function.key == function_name for place in self._queue)
+            shelf = self._planner.shelves.get(function_name)
+            waiting = sum(place.function.key == function_name for place in self._planner.queue)
             if shelf is None:  # it has just been removed
                 return PoolStatistics(0, 0, 0, 0, 0, waiting, "off")
             warm, target, trouble = shelf.function.warm, shelf.demand.target(shelf.function, now), shelf.trouble
@@ -473,7 +297,7 @@ class Pool:
                 target=target,
                 ready=len(shelf.ready),
                 starting=shelf.starting,
-                busy=self._running[function_name],
+                busy=self._planner.running[function_name],
                 waiting=waiting,
                 state=state,
                 problem=problem,
@@ -494,13 +318,13 @@ class Pool:
             return asdict(
                 PoolTotals(
                     max_concurrency=self._settings.max_concurrency,
-                    in_use=self._running.total(),
-                    waiting=len(self._queue),
+                    in_use=self._planner.running.total(),
+                    waiting=len(self._planner.queue),
                     queue_limit=self._settings.queue_limit,
-                    ready=sum(len(shelf.ready) for shelf in self._shelves.values()),
-                    memory_mb=self._memory(),
+                    ready=sum(len(shelf.ready) for shelf in self._planner.shelves.values()),
+                    memory_mb=self._planner.memory(),
                     functions_memory_mb=self._settings.functions_memory,
-                    ready_memory_mb=self._ready_memory(),
+                    ready_memory_mb=self._planner.ready_memory(),
                     pool_memory_mb=self._settings.pool_memory,
                 )
             )
@@ -516,18 +340,18 @@ class Pool:
     def refuse(self) -> None:
         """Let nobody in any more and send away those for whom nothing is being made; what runs or starts goes on."""
         with self._lock:
-            self._is_closed = True
-            for place in [place for place in self._queue if place.covered_by == "nothing"]:
-                self._fail(place, Draining(), None)
+            self._planner.is_closed = True
+            for place in [place for place in self._planner.queue if place.covered_by == "nothing"]:
+                self._planner.fail(place, Draining(), None)
 
     def kill_all(self) -> None:
         """Start no more containers and end every one at once; their invocations fail."""
         self._images.release()
         with self._lock:
-            self._starts_nothing = True
-            environments = list(self._environments.values())
-            for place in list(self._queue):
-                self._fail(place, Draining(), None)
+            self._planner.starts_nothing = True
+            environments = list(self._planner.environments.values())
+            for place in list(self._planner.queue):
+                self._planner.fail(place, Draining(), None)
         for environment in environments:
             environment.kill()
 
@@ -542,282 +366,18 @@ class Pool:
         self._starters.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             self._keeps_nothing = True  # what becomes ready from now on ends at once
-            idle = [environment for shelf in self._shelves.values() for environment in shelf.ready]
-            for shelf in self._shelves.values():
+            idle = [environment for shelf in self._planner.shelves.values() for environment in shelf.ready]
+            for shelf in self._planner.shelves.values():
                 shelf.ready.clear()
         for environment in idle:
             self._retire(environment, "closed")
         self._discards.shutdown(wait=True)
 
-    # --- deciding: critical sections, called with the lock held -------------------------------------------------------
-
-    def _shelf(self, function: Function) -> _Shelf:
-        shelf = self._shelves.get(function.key)
-        if shelf is None:
-            shelf = self._shelves[function.key] = _Shelf(function, time.monotonic())
-        return shelf
-
-    def _serve(self) -> None:
-        """Give what is ready to those who have waited longest.
-
-        A function at its own limit, or without a ready environment, is passed over; it keeps its turn.
-        """
-        for place in list(self._queue):
-            if self._free_places() <= 0:
-                return
-            if not self._may_run(place.function):
-                continue
-            environment = self._take_ready(self._shelf(place.function))
-            if environment is None:
-                continue
-            self._queue.remove(place)
-            self._count(place, +1)
-            place.environment = environment
-            place.start = self._start_of(environment, place)
-            self._note_end_of_wait(place)
-            place.messages.put(_Served())
-
-    def _take_ready(self, shelf: _Shelf) -> ExecutionEnvironment | None:
-        while shelf.ready:
-            environment = shelf.ready.popleft()
-            if environment.state is EnvironmentState.READY:
-                if shelf.trouble is not None and time.monotonic() - environment.idle_since > HEALTHY_SECONDS:
-                    shelf.trouble = None
-                return environment
-        return None
-
-    @staticmethod
-    def _start_of(environment: ExecutionEnvironment, place: Place) -> Start:
-        if environment.served:
-            return Start.REUSED
-        return Start.WARM if (environment.milestones.ready or 0) <= place.entered_at else Start.COLD
-
-    def _free_places(self) -> int:
-        return self._settings.max_concurrency - self._running.total()
-
-    def _may_run(self, function: Function, *, beside: int = 0, long_beside: int = 0) -> bool:
-        """Whether the function's own limits allow one more (``beside`` those that are about to run).
-
-        Functions that may take minutes leave one place to the others, where there is more than one.
-        """
-        limit = function.max_concurrency
-        if limit is not None and self._running[function.key] + beside >= limit:
-            return False
-        if not function.is_long:
-            return True
-        return self._running_long + long_beside < max(1, self._settings.max_concurrency - 1)
-
-    def _count(self, place: Place, change: int) -> None:
-        place.is_running = change > 0
-        self._running[place.function.key] += change
-        if place.function.is_long:
-            self._running_long += change
-
-    def _expected_wait(self, function: Function) -> int:
-        ahead = Counter(place.function.key for place in self._queue)
-        ahead[function.key] += 1
-        self._shelf(function)
-        seconds = sum(self._seconds_each(self._shelves[name]) * count for name, count in ahead.items() if count)
-        return max(1, min(MAX_RETRY_AFTER_SECONDS, round(seconds)))
-
-    def _seconds_each(self, shelf: _Shelf) -> float:
-        """By how much one more invocation of this function puts off those behind it."""
-        running = shelf.demand.busy_seconds / self._settings.max_concurrency
-        if shelf.function.is_reused:
-            return running
-        return max(running, shelf.demand.start_seconds / self._host_cpus)
-
-    def _memory(self) -> int:
-        made = sum(
-            environment.function.memory_mb
-            for environment in self._environments.values()
-            if environment.state is not EnvironmentState.GONE  # its process is being killed, which takes a moment
-        )
-        named = {environment.name for environment in self._environments.values()}
-        return made + sum(start.function.memory_mb for name, start in self._starts.items() if name not in named)
-
-    def _ready_memory(self) -> int:
-        ready = sum(shelf.function.memory_mb * len(shelf.ready) for shelf in self._shelves.values())
-        return ready + sum(start.function.memory_mb for start in self._starts.values() if start.in_advance)
-
-    def _plan(self) -> _Plan:
-        """What must be made now: first for those who wait, in their order, then to keep enough ready."""
-        builds: list[Function] = []
-        starts: list[_Start] = []
-        retired: list[tuple[ExecutionEnvironment, str]] = []
-        if self._starts_nothing:
-            return _Plan()
-        spare = {name: shelf.starting for name, shelf in self._shelves.items()}  # starts that nobody counts on yet
-        for shelf in self._wanted_by_callers(spare):
-            if not self._plan_one(shelf, False, builds, starts, retired):
-                # Room that comes free is for this caller, not for those behind it or for what nobody waits for.
-                return _Plan(tuple(builds), tuple(starts), tuple(retired))
-        if not self._is_closed:
-            for shelf in self._wanted_in_advance(spare):
-                self._plan_one(shelf, True, builds, starts, retired)
-        return _Plan(tuple(builds), tuple(starts), tuple(retired))
-
-    def _wanted_by_callers(self, spare: dict[str, int]) -> Iterator[_Shelf]:
-        """A shelf for each waiting caller for whom nothing is being made yet, though there is a place for it."""
-        places = self._free_places()
-        about_to_run: Counter[str] = Counter()
-        long_about_to_run = 0
-        now = time.monotonic()
-        for place in self._queue:
-            name = place.function.key
-            if places <= 0:
-                return
-            if not self._may_run(place.function, beside=about_to_run[name], long_beside=long_about_to_run):
-                continue
-            about_to_run[name] += 1
-            long_about_to_run += place.function.is_long
-            places -= 1
-            shelf = self._shelf(place.function)
-            if spare.get(name, 0) > 0:
-                spare[name] -= 1
-            elif shelf.function.is_reused and self._another_will_do(shelf, now - place.entered_at):
-                self._attention.set()
-            else:
-                yield shelf
-
-    def _another_will_do(self, shelf: _Shelf, waited: float) -> bool:
-        """A container that serves others now will be free for this caller soon, or there may not be another one."""
-        living = self._living(shelf)
-        most = shelf.function.warm_max if shelf.function.warm > 0 else self._settings.max_concurrency
-        return living > 0 and (waited < REUSE_PATIENCE_SECONDS or living >= max(1, most))
-
-    def _living(self, shelf: _Shelf) -> int:
-        """Containers of the function that have invocations left: ready, busy, or on their way from one to the other."""
-        return sum(
-            environment.function.key == shelf.function.key
-            and environment.state in (EnvironmentState.READY, EnvironmentState.BUSY)
-            and environment.served < shelf.function.invocations_per_container
-            for environment in self._environments.values()
-        )
-
-    def _wanted_in_advance(self, spare: dict[str, int]) -> Iterator[_Shelf]:
-        """A shelf for each environment that is missing, the emptiest shelf first: nobody is starved by a busy one."""
-        now = time.monotonic()
-
-        def missing(shelf: _Shelf) -> int:
-            have = self._living(shelf) if shelf.function.is_reused else len(shelf.ready)
-            return shelf.demand.target(shelf.function, now) - have - spare.get(shelf.function.key, 0)
-
-        without_room: set[str] = set()
-        while len(self._starts) < self._host_cpus and self._ready_and_coming() < MAX_READY:
-            candidates = [
-                shelf
-                for shelf in self._shelves.values()
-                if self._may_be_made_in_advance(shelf, now)
-                and shelf.function.key not in without_room
-                and missing(shelf) > 0
-            ]
-            if not candidates:
-                return
-            shelf = max(candidates, key=lambda shelf: missing(shelf) / max(1, shelf.demand.target(shelf.function, now)))
-            before = shelf.starting
-            yield shelf
-            if shelf.starting > before:
-                spare[shelf.function.key] = spare.get(shelf.function.key, 0) + 1
-            else:
-                without_room.add(shelf.function.key)
-
-    def _ready_and_coming(self) -> int:
-        return sum(len(shelf.ready) for shelf in self._shelves.values()) + len(self._starts)
-
-    @staticmethod
-    def _may_be_made_in_advance(shelf: _Shelf, now: float) -> bool:
-        return (
-            shelf.function.warm > 0
-            and not shelf.is_gone
-            and not shelf.is_building
-            and (shelf.image is not None or now - shelf.seen_at >= SOURCE_SETTLE_SECONDS)
-            and (shelf.trouble is None or now >= shelf.trouble.retry_at)
-        )
-
-    def _plan_one(
-        self,
-        shelf: _Shelf,
-        in_advance: bool,
-        builds: list[Function],
-        starts: list[_Start],
-        retired: list[tuple[ExecutionEnvironment, str]],
-    ) -> bool:
-        """Plan one more environment, or its image first. False when there is no room for it."""
-        if shelf.image is None:
-            if not shelf.is_building:
-                shelf.is_building = True
-                builds.append(shelf.function)
-            if not in_advance:
-                self._cover_with_image(shelf)
-            return True
-        if len(self._starts) >= self._host_cpus:
-            return True
-        while not self._has_room(shelf, in_advance):
-            victim = None if in_advance else self._least_missed(shelf)
-            if victim is None:
-                return False
-            retired.append((victim, "memory"))
-        start = _Start(new_container_name(shelf.function.name), shelf.function, shelf.image, in_advance)
-        shelf.starting += 1
-        self._starts[start.name] = start
-        starts.append(start)
-        if not in_advance:
-            self._cover_with_container(shelf, start.name)
-        return True
-
-    def _has_room(self, shelf: _Shelf, in_advance: bool) -> bool:
-        needed, used = shelf.function.memory_mb, self._memory()
-        if in_advance:
-            fits = self._ready_memory() + needed <= self._settings.pool_memory
-            fits = fits and used + needed <= self._settings.functions_memory
-            shelf.is_short_of_memory = not fits
-            return fits
-        # The largest function runs as well, alone.
-        return used + needed <= self._settings.functions_memory or used == 0
-
-    def _least_missed(self, shelf: _Shelf) -> ExecutionEnvironment | None:
-        """A ready environment to give up, so that somebody who waits has room: taken off its shelf."""
-        others = [other for other in self._shelves.values() if other is not shelf and other.ready]
-        if not others:
-            return None
-        idlest = min(others, key=lambda other: other.demand.at)
-        victim = idlest.ready.popleft()
-        victim.give_up()
-        return victim
-
-    def _cover_with_image(self, shelf: _Shelf) -> None:
-        """Tell all who wait that the image they need is being made."""
-        for place in self._queue:
-            if place.function.key == shelf.function.key and place.covered_by == "nothing":
-                place.covered_by = "image"
-                place.messages.put(_Begun(None))
-
-    def _cover_with_container(self, shelf: _Shelf, name: str) -> None:
-        """Tell who waits longest that a container is being made for it."""
-        for place in self._queue:
-            if place.function.key == shelf.function.key and place.covered_by != "container":
-                place.covered_by = "container"
-                place.messages.put(_Begun(name))
-                return
-
-    def _fail(self, place: Place, error: RunnerError, environment: ExecutionEnvironment | None) -> None:
-        """What was made for the caller did not come about."""
-        self._queue.remove(place)
-        place.environment = environment
-        self._note_end_of_wait(place)
-        place.start = Start.COLD
-        place.messages.put(error)
-
-    def _note_end_of_wait(self, place: Place) -> None:
-        place.served_at = time.monotonic()
-        place.build = self._shelf(place.function).build
-
-    # --- doing: outside of the lock -----------------------------------------------------------------------------------
+    # --- making and ending -----------------------------------------------------------------------------------
 
     def _newest(self, function: Function) -> Function:
         """The function as it is now: while one caller looked it up, another may have seen it change."""
-        shelf = self._shelves.get(function.key)
+        shelf = self._planner.shelves.get(function.key)
         if function.is_of_then:
             return function
         if shelf is not None and shelf.function.source_hash != function.source_hash:
@@ -836,7 +396,7 @@ class Pool:
         while True:
             function = self._catalog.get(name)
             with self._lock:
-                shelf = self._shelf(function)
+                shelf = self._planner.shelf(function)
                 if shelf.function.source_hash == function.source_hash:
                     return function
                 stale = shelf.turn_to(function)
@@ -846,7 +406,7 @@ class Pool:
                 self._retire(environment, "source")
 
     def _is_current(self, environment: ExecutionEnvironment) -> bool:
-        shelf = self._shelves.get(environment.function.key)
+        shelf = self._planner.shelves.get(environment.function.key)
         if self._keeps_nothing:
             return False
         return shelf is not None and shelf.function.source_hash == environment.function.source_hash
@@ -854,7 +414,7 @@ class Pool:
     def _supply(self) -> None:
         """Make what is to be made."""
         with self._lock:
-            plan = self._plan()
+            plan = self._planner.plan()
         for environment, reason in plan.retired:
             self._retire(environment, reason)
         for function in plan.builds:
@@ -865,22 +425,22 @@ class Pool:
     def _gives_up(self, place: Place, deadline: Deadline) -> bool:
         """The caller's patience is over. False: a message is on its way, or something is being made for it."""
         with self._lock:
-            if place not in self._queue:
+            if place not in self._planner.queue:
                 return False
             if place.covered_by != "nothing" and not deadline.has_passed:
                 return False
-            self._queue.remove(place)
+            self._planner.queue.remove(place)
             return True
 
     def _give_back(self, place: Place) -> None:
         with self._lock:
             if place.is_running:
-                self._count(place, -1)
+                self._planner.count(place, -1)
                 if place.served_at is not None:
-                    self._shelf(place.function).demand.note_run(time.monotonic() - place.served_at)
-            self._serve()
-            self._metrics.set_queue_depth(len(self._queue))
-            is_reused, somebody_waits = place.function.is_reused, bool(self._queue)
+                    self._planner.shelf(place.function).demand.note_run(time.monotonic() - place.served_at)
+            self._planner.serve()
+            self._metrics.set_queue_depth(len(self._planner.queue))
+            is_reused, somebody_waits = place.function.is_reused, bool(self._planner.queue)
         if somebody_waits or not is_reused:
             self._supply()
 
@@ -939,19 +499,19 @@ class Pool:
             log.exception("build failed", extra={"action": "build_failed", "function": function.name})
             problem = RunnerError(f"The image of function {function.name!r} could not be built: {error!r}")
         with self._lock:
-            shelf = self._shelf(function)
+            shelf = self._planner.shelf(function)
             shelf.is_building = False
             if shelf.function.source_hash == function.source_hash:
                 if image is not None:
                     shelf.image, shelf.build = image, (began, time.monotonic())
                 elif problem is not None:
                     shelf.build = (began, time.monotonic())
-                    self._note_trouble(shelf, problem, ())
-                    for place in [place for place in self._queue if place.function.key == function.key]:
-                        self._fail(place, problem.again(), None)
+                    shelf.note_trouble(problem, ())
+                    for place in [place for place in self._planner.queue if place.function.key == function.key]:
+                        self._planner.fail(place, problem.again(), None)
         self._supply()
 
-    def _make(self, start: _Start) -> None:
+    def _make(self, start: Making) -> None:
         """Start one container and wait until it is ready."""
         environment = None
         try:
@@ -969,7 +529,7 @@ class Pool:
             self._made(start, environment)
         self._supply()
 
-    def _new_environment(self, start: _Start) -> ExecutionEnvironment:
+    def _new_environment(self, start: Making) -> ExecutionEnvironment:
         function, token = start.function, new_token()
         wanted = function.model_of(function.default_parameters)
         model = self._models.resolve(*wanted) if wanted else None
@@ -998,17 +558,17 @@ class Pool:
             on_change=self._changed,
         )
         with self._lock:
-            if self._starts_nothing:
+            if self._planner.starts_nothing:
                 self._logs.forget(start.name)
                 raise Draining(function=function.name)
-            self._environments[token] = environment
+            self._planner.environments[token] = environment
         return environment
 
-    def _made(self, start: _Start, environment: ExecutionEnvironment) -> None:
+    def _made(self, start: Making, environment: ExecutionEnvironment) -> None:
         made = environment.milestones
         with self._lock:
-            shelf = self._shelf(start.function)
-            self._has_ended(start, shelf)
+            shelf = self._planner.shelf(start.function)
+            self._planner.has_ended(start, shelf)
             shelf.images_missed = 0
             if made.ready is not None:
                 shelf.demand.note_start(made.ready - made.begun)
@@ -1018,7 +578,7 @@ class Pool:
                 if shelf.trouble is not None and not shelf.trouble.had_been_ready:
                     over, shelf.trouble = shelf.trouble, None
                 shelf.ready.append(environment)
-                self._serve()
+                self._planner.serve()
             is_idle = environment in shelf.ready
             if is_idle and shelf.is_gone:  # removed while this one was being made
                 shelf.ready.remove(environment)
@@ -1040,49 +600,34 @@ class Pool:
                 extra={"action": "ready", "function": environment.function.name, "container": environment.name},
             )
 
-    def _not_made(self, start: _Start, environment: ExecutionEnvironment | None, error: RunnerError) -> None:
+    def _not_made(self, start: Making, environment: ExecutionEnvironment | None, error: RunnerError) -> None:
         """It did not start. Whoever waits longest learns why; if nobody does, the pool waits before it tries again."""
         tail = self.log_tail(start.name, lines=DIAGNOSED_LINES)
         self._diagnose(start.function, error, tail)
         with self._lock:
-            shelf = self._shelf(start.function)
-            self._has_ended(start, shelf)
-            waiting = next((place for place in self._queue if place.function.key == start.function.key), None)
+            shelf = self._planner.shelf(start.function)
+            self._planner.has_ended(start, shelf)
+            waiting = next((place for place in self._planner.queue if place.function.key == start.function.key), None)
             before = shelf.trouble
             if shelf.function.source_hash == start.function.source_hash and not isinstance(error, Draining):
-                self._note_trouble(shelf, error, tail[-LOG_TAIL_LINES:], start.name if waiting is None else None)
+                shelf.note_trouble(error, tail[-LOG_TAIL_LINES:], start.name if waiting is None else None)
             if waiting is not None:
-                self._fail(waiting, error.again(), environment)
+                self._planner.fail(waiting, error.again(), environment)
         if before is not shelf.trouble:
             self._forget_log_of(before)
         if waiting is None and environment is not None:
             self._retire(environment, "broken", keep_log=shelf.trouble is not None)
 
-    def _forget_log_of(self, trouble: _Trouble | None) -> None:
+    def _forget_log_of(self, trouble: Trouble | None) -> None:
         """It is over, so its log is of no use any more."""
         if trouble is not None and trouble.log_name is not None:
             self._logs.forget(trouble.log_name)
 
-    def _note_trouble(
-        self,
-        shelf: _Shelf,
-        error: RunnerError,
-        tail: tuple[str, ...],
-        log_name: str | None = None,
-        *,
-        had_been_ready: bool = False,
-    ) -> None:
-        """Critical section: called with the lock held."""
-        failures = shelf.trouble.failures + 1 if shelf.trouble is not None else 1
-        retry_at = time.monotonic() + min(MAX_BACK_OFF_SECONDS, 2.0**failures)
-        diagnosis = error.members.get("diagnosis")
-        shelf.trouble = _Trouble(failures, error.detail, tail, diagnosis, retry_at, log_name, had_been_ready)
-
-    def _image_is_gone(self, start: _Start, environment: ExecutionEnvironment | None) -> None:
+    def _image_is_gone(self, start: Making, environment: ExecutionEnvironment | None) -> None:
         """Removed by hand since we saw it: look again, which builds it."""
         self._images.forget(start.image)
         with self._lock:
-            shelf = self._shelf(start.function)
+            shelf = self._planner.shelf(start.function)
             shelf.images_missed += 1
             gone_again = shelf.images_missed >= IMAGE_ATTEMPTS
             if shelf.image == start.image:
@@ -1092,17 +637,12 @@ class Pool:
             self._not_made(start, environment, error)
             return
         with self._lock:
-            self._has_ended(start, shelf)
-            for place in self._queue:
+            self._planner.has_ended(start, shelf)
+            for place in self._planner.queue:
                 if place.function.key == start.function.key:
                     place.covered_by = "nothing"
         if environment is not None:
             self._retire(environment, "image")
-
-    def _has_ended(self, start: _Start, shelf: _Shelf) -> None:
-        """Critical section: called with the lock held."""
-        if self._starts.pop(start.name, None) is not None:
-            shelf.starting -= 1
 
     def _diagnose(self, function: Function, error: RunnerError, output: tuple[str, ...]) -> None:
         """Attach the diagnosis of what kept an environment from being used. Builds bring their own."""
@@ -1119,12 +659,12 @@ class Pool:
     def _changed(self, environment: ExecutionEnvironment) -> None:
         """An environment has become ready again, or ended while it was waiting. Called from its own threads."""
         with self._lock:
-            shelf = self._shelf(environment.function)
+            shelf = self._planner.shelf(environment.function)
             reason = "died"
             if environment.state is EnvironmentState.READY:
                 if self._is_current(environment):
                     shelf.ready.append(environment)
-                    self._serve()
+                    self._planner.serve()
                     return
                 reason = "closed" if self._keeps_nothing else "source"
             elif environment not in shelf.ready:
@@ -1133,7 +673,7 @@ class Pool:
                 shelf.ready.remove(environment)
                 error = Killed(f"Container {environment.name} ended while it was waiting.")
                 self._diagnose(environment.function, error, ())
-                self._note_trouble(shelf, error, (), had_been_ready=True)
+                shelf.note_trouble(error, (), had_been_ready=True)
         self._retire(environment, reason)
 
     def _discard(
@@ -1185,7 +725,7 @@ class Pool:
             log.exception("discard failed", extra={"action": "discard_failed", "container": environment.name})
         finally:
             with self._lock:
-                self._environments.pop(environment.token, None)
+                self._planner.environments.pop(environment.token, None)
 
     @staticmethod
     def _in_background(workers: ThreadPoolExecutor, work: Callable[..., None], *arguments: Any) -> None:
@@ -1219,21 +759,21 @@ class Pool:
         """Notice new, changed and removed functions without waiting for their next call."""
         known = {entry.name: entry.function for entry in self._catalog.list()}
         for function in known.values():
-            shelf = self._shelves.get(function.name) if function is not None else None
+            shelf = self._planner.shelves.get(function.name) if function is not None else None
             is_news = shelf is not None and function is not None and shelf.function.source_hash != function.source_hash
             if function is not None and (is_news or (shelf is None and function.warm > 0)):
                 with contextlib.suppress(FunctionInvalid, FunctionNotFound):
                     self._turn_to_newest(function.name)
         with self._lock:
-            for name, shelf in self._shelves.items():
+            for name, shelf in self._planner.shelves.items():
                 shelf.is_gone = known.get(name) is None
-            gone = [shelf for shelf in self._shelves.values() if shelf.is_gone]
-            waited_for = {place.function.key for place in self._queue}
+            gone = [shelf for shelf in self._planner.shelves.values() if shelf.is_gone]
+            waited_for = {place.function.key for place in self._planner.queue}
             stale = [environment for shelf in gone for environment in shelf.ready]
             for shelf in gone:
                 shelf.ready.clear()
                 if not shelf.starting and not shelf.is_building and shelf.function.key not in waited_for:
-                    del self._shelves[shelf.function.key]
+                    del self._planner.shelves[shelf.function.key]
         for shelf in gone:
             self._forget_log_of(shelf.trouble)
         for environment in stale:
@@ -1243,7 +783,7 @@ class Pool:
         """The ready environments that should not be (any more), taken off their shelves, with the reason."""
         now = time.monotonic()
         with self._lock:
-            shelves = list(self._shelves.values())
+            shelves = list(self._planner.shelves.values())
         newest = {shelf.function.key: self._newest_model(shelf.function) for shelf in shelves}
         found: list[tuple[ExecutionEnvironment, str]] = []
         with self._lock:
@@ -1258,7 +798,7 @@ class Pool:
 
     @staticmethod
     def _reason_to_retire(
-        environment: ExecutionEnvironment, shelf: _Shelf, model: ModelVersion | None, keep: int, now: float
+        environment: ExecutionEnvironment, shelf: Shelf, model: ModelVersion | None, keep: int, now: float
     ) -> str | None:
         made = environment.milestones
         idle = now - environment.idle_since
@@ -1283,19 +823,15 @@ class Pool:
     def _sample_memory(self) -> None:
         """Look at the memory of what runs, off everybody's path."""
         with self._lock:
-            environments = list(self._environments.values())
+            environments = list(self._planner.environments.values())
         for environment in environments:
             if environment.state is EnvironmentState.BUSY:
                 environment.sample_memory()
 
     def _count_environments(self) -> None:
         with self._lock:
-            names = list(self._shelves)
+            names = list(self._planner.shelves)
         for name in names:
             counted = self.statistics(name)
             for state, number in (("ready", counted.ready), ("starting", counted.starting), ("busy", counted.busy)):
                 self._metrics.set_environments(name, state, number)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
