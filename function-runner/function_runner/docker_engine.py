@@ -1,7 +1,7 @@
 """The door to the container engine: the port ``ContainerEngine`` and its real implementation on the Docker SDK.
 
 The second implementation is the fake engine of the tests; both pass one contract test. Everything below speaks of
-containers and images *of ours*: those that carry our stack's label, and what failed builds left, which carries its
+containers and images *of ours*: those that carry our stack's label, and what their builds left, which carries its
 name. Nothing else is ever listed, killed or removed.
 """
 
@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -33,7 +33,7 @@ from function_runner.docker_spec import (
     LABEL_STACK,
     BuildSpec,
     ContainerSpec,
-    failed_tag,
+    cache_tag,
 )
 from function_runner.errors import BuildFailed, EngineUnavailable
 from function_runner.settings import MEBIBYTE
@@ -46,7 +46,8 @@ NOT_RUNNING = 409
 IN_USE = 409
 NO_NAME = "<none>:<none>"
 LAYER = re.compile(r" ---> ([0-9a-f]{12,64})")  # what the engine prints when a step of a build has succeeded
-LAYER_LINE = 80  # characters; a longer line is none of these
+NEW_STAGE = re.compile(r"Step \d+/\d+ : FROM ", re.IGNORECASE)
+STEP_LINE = 400  # characters; of a longer line only the end is looked at
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ class ContainerEngine(Protocol):
         """Build the image from ``folder``; ``on_output`` gets the build's output as it comes.
 
         Raises:
-            BuildFailed: a step failed, or the build took longer than ``spec.timeout``. The steps before it are kept for
-                the next build; see `failed_images`.
+            BuildFailed: a step failed, or the build took longer than ``spec.timeout``. What it has made is kept for the
+                next build; see `build_cache`.
         """
 
     def find_image(self, tag: str) -> Image | None:
@@ -136,8 +137,11 @@ class ContainerEngine(Protocol):
     def untagged_images(self) -> list[Image]:
         """Every image of ours that has no name and that no other image is made from; its ``tag`` is its id."""
 
-    def failed_images(self) -> list[Image]:
-        """What failed builds left behind; none of it carries our labels, so each has a name of ours."""
+    def build_cache(self) -> list[Image]:
+        """What builds left beside their images: earlier stages, and what one that failed had made until then.
+
+        None of it carries our labels, so each has a name of ours.
+        """
 
     def remove_image(self, tag: str) -> bool:
         """Remove the image's name, and the image when nothing else uses it; returns when it is gone.
@@ -267,12 +271,13 @@ class DockerEngine:
     @_engine_call
     def build(self, folder: Path, spec: BuildSpec, on_output: Callable[[str], None]) -> Image:
         """Build the image; see `ContainerEngine.build`."""
-        layers = _Layers()
+        steps = _Steps()
         try:
-            self._run_build(folder, spec, layers, on_output)
+            self._run_build(folder, spec, steps, on_output)
         except BuildFailed:
-            self._name_what_is_left(layers.last, spec.failed_tag)
+            self._name_what_is_left([*steps.stages, *steps.last], spec.cache_tag)
             raise
+        self._name_what_is_left(steps.stages, spec.cache_tag)
         image = self.find_image(spec.tag)
         if image is None:
             raise BuildFailed("The build ended without an image.")
@@ -308,9 +313,9 @@ class DockerEngine:
         return [_listed_image(item, item["Id"]) for item in listed]
 
     @_engine_call
-    def failed_images(self) -> list[Image]:
-        """What failed builds left behind; see `ContainerEngine.failed_images`."""
-        named = failed_tag(self._stack, "*", "*")
+    def build_cache(self) -> list[Image]:
+        """What builds left beside their images; see `ContainerEngine.build_cache`."""
+        named = cache_tag(self._stack, "*", "*")
         listed = self._client().images(filters={"reference": named})
         return [
             _listed_image(item, tag) for item in listed for tag in item["RepoTags"] or () if fnmatchcase(tag, named)
@@ -479,7 +484,7 @@ class DockerEngine:
             self._count_error(operation)
             raise
 
-    def _run_build(self, folder: Path, spec: BuildSpec, layers: "_Layers", on_output: Callable[[str], None]) -> None:
+    def _run_build(self, folder: Path, spec: BuildSpec, steps: "_Steps", on_output: Callable[[str], None]) -> None:
         # A client of its own: a step may be silent for minutes, which must not count as a dead engine.
         client = docker.APIClient(base_url=self._docker_host, version="auto", timeout=spec.timeout)
         try:
@@ -499,7 +504,7 @@ class DockerEngine:
             # Closed at once when it fails: as long as the connection stands, the engine goes on building.
             with contextlib.closing(output):
                 for text in _follow_build(output, deadline, spec):
-                    layers.read(text)
+                    steps.read(text)
                     on_output(text)
         except docker.errors.APIError as error:  # e.g. a Dockerfile that cannot be parsed
             raise BuildFailed(f"The image could not be built: {error.explanation or error}") from error
@@ -508,15 +513,14 @@ class DockerEngine:
         finally:
             client.close()
 
-    def _name_what_is_left(self, image_id: str | None, tag: str) -> None:
-        """Give the last layer of a failed build a name, so that somebody finds it who wants its room."""
-        if image_id is None:  # it failed before there was any
-            return
+    def _name_what_is_left(self, image_ids: Iterable[str], tag: str) -> None:
+        """Give what a build leaves beside its image a name, so that somebody finds it who wants its room."""
         repository, _, version = tag.rpartition(":")
-        try:
-            self._client().tag(image_id, repository, version)
-        except CONNECTION_ERRORS as error:  # what the build failed of is what counts
-            log.warning("%s not named: %s", image_id, error, extra={"action": "failed_build_not_named"})
+        for number, image_id in enumerate(image_ids, start=1):
+            try:
+                self._client().tag(image_id, repository, f"{version}-{number}")
+            except CONNECTION_ERRORS as error:  # what came of the build is what counts
+                log.warning("%s not named: %s", image_id, error, extra={"action": "cache_not_named"})
 
     def _client(self) -> docker.APIClient:
         """The shared client. Made on first use, because the engine may come up after us."""
@@ -542,22 +546,30 @@ def _listed_image(item: Mapping[str, Any], tag: str) -> Image:
     )
 
 
-class _Layers:
+class _Steps:
     """Reads from a build's output, however it is cut into pieces, what it has made so far."""
 
     def __init__(self) -> None:
-        self.last: str | None = None  # id of the image up to the last step that succeeded; not of what it is made from
-        self._base: str | None = None
+        self.stages: list[str] = []  # ids of what the stages before this one have come to
+        self._base: str | None = None  # what this stage is made from
+        self._made: str | None = None  # by its last step that succeeded
         self._line = ""
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """The id of what this stage has come to; none as long as that is only what it is made from."""
+        return (self._made,) if self._made is not None and self._made != self._base else ()
 
     def read(self, text: str) -> None:
         *complete, self._line = (self._line + text).split("\n")
-        self._line = self._line[-LAYER_LINE:]
+        self._line = self._line[-STEP_LINE:]
         for line in complete:
-            if not (found := LAYER.fullmatch(line)):
-                continue
-            self._base = self._base or found[1]
-            self.last = found[1] if found[1] != self._base else None
+            if NEW_STAGE.match(line):
+                self.stages += self.last
+                self._base = self._made = None
+            elif found := LAYER.fullmatch(line):
+                self._base = self._base or found[1]
+                self._made = found[1]
 
 
 def _follow_build(output: Iterator[bytes], deadline: float, spec: BuildSpec) -> Iterator[str]:

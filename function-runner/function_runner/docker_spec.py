@@ -51,7 +51,7 @@ class BuildSpec:
     """An image to build."""
 
     tag: str
-    failed_tag: str  # the name of what a build that fails leaves behind
+    cache_tag: str  # and a number name what the build leaves beside its image
     arguments: Mapping[str, str]
     labels: Mapping[str, str]
     memory_bytes: int
@@ -74,9 +74,9 @@ def image_tag(function: Function, settings: Settings) -> str:
     return f"{settings.stack}/function-{function.name}:{function.version}"
 
 
-def failed_tag(stack: str, function: str, version: str) -> str:
-    """The name of the last layer that a failed build has made; with a ``*`` for the function, that of all such."""
-    return f"{stack}/failed-{function}:{version}"
+def cache_tag(stack: str, function: str, version: str) -> str:
+    """What the names begin with that are given to what building this source leaves beside its image."""
+    return f"{stack}/cache-{function}:{version}"
 
 
 def token_of(environment: Mapping[str, str]) -> str | None:
@@ -94,7 +94,7 @@ def build_spec(function: Function, settings: Settings, *, base_id: str | None) -
             arguments |= {name: value, name.upper(): value}
     return BuildSpec(
         tag=image_tag(function, settings),
-        failed_tag=failed_tag(settings.stack, function.name, function.version),
+        cache_tag=cache_tag(settings.stack, function.name, function.version),
         arguments=arguments,
         labels={
             LABEL_STACK: settings.stack,

@@ -15,12 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
 from heapq import nsmallest
 from typing import NamedTuple, TypeVar
 
 from function_runner.catalog import Catalog
 from function_runner.docker_engine import ContainerEngine, Image
-from function_runner.docker_spec import LABEL_FUNCTION, image_tag
+from function_runner.docker_spec import LABEL_FUNCTION, cache_tag, image_tag
 from function_runner.errors import DiskFull, MlflowUnavailable, RunnerError
 from function_runner.images import Images
 from function_runner.invocation import utc_now
@@ -150,8 +151,8 @@ class Retention:
         images, untagged = self._engine.images(), self._engine.untagged_images()
         removable["images"] = _amount(image.size_bytes for image in self._removable_images(images, found))
         removable["untagged_images"] = _amount(image.size_bytes for image in self._removable_untagged(untagged, found))
-        failed = self._engine.failed_images()
-        removable["failed_builds"] = _amount(image.size_bytes for image in self._removable_failed(failed))
+        cache = self._engine.build_cache()
+        removable["build_cache"] = _amount(image.size_bytes for image in self._removable_cache(cache))
         removable["build_logs"] = _amount(entry.bytes for entry in self._removable_build_logs(images))
         return Survey(
             stored={
@@ -160,7 +161,7 @@ class Retention:
                 "build_logs": stored.build_logs,
                 "images": _amount(image.size_bytes for image in images),
                 "untagged_images": _amount(image.size_bytes for image in untagged),
-                "failed_builds": _amount(image.size_bytes for image in failed),
+                "build_cache": _amount(image.size_bytes for image in cache),
             },
             removable=removable,
             problem=found.problem,
@@ -207,7 +208,7 @@ class Retention:
             "build_logs": sum(entry.bytes for entry in self._logs.stored_builds()),
             "images": sum(
                 image.size_bytes
-                for images in (self._engine.images(), self._engine.untagged_images(), self._engine.failed_images())
+                for images in (self._engine.images(), self._engine.untagged_images(), self._engine.build_cache())
                 for image in images
             ),
         }
@@ -360,10 +361,19 @@ class Retention:
         kept = self._kept_images(found.runs)
         return [image for image in images if image.built_at < cutoff and image.id not in kept]
 
-    def _removable_failed(self, images: Iterable[Image]) -> list[Image]:
-        """What failed builds left behind. A model version came from none of it, and what a later build needs stays."""
+    def _removable_cache(self, images: Iterable[Image]) -> list[Image]:
+        """What building earlier sources left. A model version came from none of it, and what an image needs stays."""
         cutoff = self._cutoff("images")
-        return [image for image in images if cutoff is not None and image.built_at < cutoff]
+        if cutoff is None:
+            return []
+        entries = self._catalog.list()
+        versions = {entry.name: entry.function.version if entry.function else "*" for entry in entries}
+        present = [cache_tag(self._settings.stack, name, f"{version}-*") for name, version in versions.items()]
+        return [
+            image
+            for image in images
+            if image.built_at < cutoff and not any(fnmatchcase(image.tag, pattern) for pattern in present)
+        ]
 
     def _kept_images(self, runs: frozenset[str]) -> set[str]:
         """Ids of images that model versions came from, ids and names of those that containers of ours use."""
@@ -374,7 +384,7 @@ class Retention:
         choices: tuple[tuple[str, Callable[[], list[Image]]], ...] = (
             ("images", lambda: self._removable_images(self._engine.images(), found)),
             ("untagged_images", lambda: self._removable_untagged(self._engine.untagged_images(), found)),
-            ("failed_builds", lambda: self._removable_failed(self._engine.failed_images())),
+            ("build_cache", lambda: self._removable_cache(self._engine.build_cache())),
         )
         for kind, choose in choices:
             for image in choose():

@@ -39,7 +39,7 @@ def engine(request):
     yield engine
     for container in engine.containers():
         engine.remove(container.id)
-    for image in (*engine.images(), *engine.failed_images()):
+    for image in (*engine.images(), *engine.build_cache()):
         engine.remove_image(image.tag)
     assert engine.containers() == []
     assert engine.images() == []
@@ -58,7 +58,7 @@ def build(engine, request, tmp_path):
         output: list[str] = []
         spec = BuildSpec(
             tag=tag or f"{STACK}/function-probe:{secrets.token_hex(6)}",
-            failed_tag=f"{STACK}/failed-probe:{secrets.token_hex(6)}",
+            cache_tag=f"{STACK}/cache-probe:{secrets.token_hex(6)}",
             arguments=arguments,
             labels={LABEL_STACK: STACK, LABEL_FUNCTION: "probe"},
             memory_bytes=512 * MEBIBYTE,
@@ -240,14 +240,27 @@ def test_what_a_failed_build_left_is_found_and_removed(engine, build):
     for number in range(2):
         with pytest.raises(BuildFailed):
             build(f"print({number})", dockerfile=DOCKERFILE + "RUN exit 1\n")
-    left = engine.failed_images()
+    left = engine.build_cache()
     assert len({image.tag for image in left}) == 2
-    assert all(image.tag.startswith(f"{STACK}/failed-probe:") for image in left)
+    assert all(image.tag.startswith(f"{STACK}/cache-probe:") for image in left)
     assert engine.images() == engine.untagged_images() == []
     for image in left:
         assert engine.remove_image(image.tag)
         assert engine.find_image(image.id) is None
-    assert engine.failed_images() == []
+    assert engine.build_cache() == []
+
+
+def test_so_is_a_stage_that_is_not_in_the_image(engine, build):
+    if isinstance(engine, FakeEngine):
+        pytest.skip("its builds have no stages")
+    first = DOCKERFILE.replace("IMAGE}", "IMAGE} AS first")
+    second = "FROM ${PYTHON_IMAGE}\nCOPY --from=first /var/task/main.py /main.py\n"
+    image, _ = build("print('two stages')", dockerfile=first + second)
+    (left,) = engine.build_cache()
+    assert left.id != image.id
+    assert engine.remove_image(left.tag)
+    assert engine.build_cache() == []
+    assert engine.find_image(image.tag) == image
 
 
 def test_a_build_that_is_silent_for_too_long_is_given_up(engine, build):

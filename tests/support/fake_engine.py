@@ -96,7 +96,7 @@ class FakeEngine:
         self.calls: list[str] = []  # every call, for tests that count them
         self._lock = threading.Lock()
         self._images: dict[str, tuple[Image, dict[str, str]]] = {}  # with the code that was copied into it
-        self._failed: dict[str, Image] = {}
+        self._cache: dict[str, Image] = {}
         self._containers: dict[str, FakeContainer] = {}
         self._numbers = itertools.count(1)
 
@@ -121,9 +121,9 @@ class FakeEngine:
         error = self.faults.build_error or ("returned a non-zero code: 1" if "RUN exit 1" in dockerfile else None)
         if error:
             on_output(f"{error}\n")
-            left = Image(spec.failed_tag, f"sha256:{secrets.token_hex(32)}", None, 1000, datetime.now(UTC))
+            left = Image(f"{spec.cache_tag}-1", f"sha256:{secrets.token_hex(32)}", None, 1000, datetime.now(UTC))
             with self._lock:
-                self._failed[spec.failed_tag] = left
+                self._cache[left.tag] = left
             raise BuildFailed(f"The image could not be built: {error}")
         on_output(f"Successfully tagged {spec.tag}\n")
         image = Image(
@@ -154,9 +154,9 @@ class FakeEngine:
         self._called("untagged_images")
         return [image for tag, (image, _) in self._images.items() if tag == image.id]
 
-    def failed_images(self) -> list[Image]:
-        self._called("failed_images")
-        return list(self._failed.values())
+    def build_cache(self) -> list[Image]:
+        self._called("build_cache")
+        return list(self._cache.values())
 
     def remove_image(self, tag: str) -> bool:
         self._called("remove_image")
@@ -164,7 +164,7 @@ class FakeEngine:
             if any(container.spec.image == tag for container in self._containers.values()):
                 return False
             self._images.pop(tag, None)
-            self._failed.pop(tag, None)
+            self._cache.pop(tag, None)
         return True
 
     def containers(self) -> list[ContainerInfo]:
@@ -291,8 +291,8 @@ class FakeEngine:
     def age_what_is_left(self, spec: BuildSpec, days: float) -> None:
         """As if the failed build had been so many days ago."""
         with self._lock:
-            left = self._failed[spec.failed_tag]
-            self._failed[spec.failed_tag] = replace(left, built_at=left.built_at - timedelta(days=days))
+            left = self._cache[f"{spec.cache_tag}-1"]
+            self._cache[left.tag] = replace(left, built_at=left.built_at - timedelta(days=days))
 
     def remove_image_from_outside(self, tag: str) -> None:
         """What ``docker rmi -f`` by hand does."""

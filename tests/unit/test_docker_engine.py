@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from function_runner.docker_engine import DockerEngine, _Layers
+from function_runner.docker_engine import DockerEngine, _Steps
 from function_runner.docker_spec import BuildSpec
 from function_runner.errors import EngineUnavailable
 
@@ -61,30 +61,34 @@ def engine() -> Iterator[DockerEngine]:
 def test_during_a_build_it_is_an_engine_that_does_not_answer(engine, tmp_path):
     (tmp_path / "Dockerfile").write_text("FROM scratch\n")
     printed = []
-    spec = BuildSpec("t", "f", {}, {}, memory_bytes=0, network=None, timeout=10)
+    spec = BuildSpec("t", "c", {}, {}, memory_bytes=0, network=None, timeout=10)
     with pytest.raises(EngineUnavailable):
         engine.build(tmp_path, spec, printed.append)
     assert printed == ["Step 1"]
 
 
+BASE, ONE, TWO = "0123456789ab", "a" * 12, "b" * 12
+FROM = f"Step 1/3 : FROM x\n ---> {BASE}\n"
+
+
 @pytest.mark.parametrize(
-    ("pieces", "last"),
+    ("pieces", "stages", "last"),
     [
-        ([" ---> 0123456789ab\n"], None),  # what it is made from is nothing that was left
-        (
-            [" ---> 0123456789ab\n", "Step 2/3 : COPY a b\n", " ---> aaaaaaaaaaaa\n", "Step 3/3 : RUN x\n"],
-            "aaaaaaaaaaaa",
-        ),
-        ([" ---> 0123456789ab\n ---> Running in 9\n ---> bb", "bbbbbbbbbb", "\n"], "bbbbbbbbbbbb"),
-        ([" ---> 0123456789ab\n", "x" * 10_000, " ---> cccccccccccc\n"], None),
-        ([], None),
+        ([], [], ()),
+        ([FROM], [], ()),  # what it is made from is nothing that was left
+        ([FROM, "Step 2/3 : COPY a b\n", f" ---> {ONE}\n", "Step 3/3 : RUN x\n"], [], (ONE,)),
+        ([FROM, f" ---> Running in 9\n ---> {TWO[:5]}", TWO[5:], "\n"], [], (TWO,)),
+        ([FROM, "x" * 10_000, f" ---> {ONE}\n"], [], ()),
+        ([FROM, f" ---> {ONE}\n", f"Step 2/3 : from y as z\n ---> {BASE}\n"], [ONE], ()),
+        ([FROM, f" ---> {ONE}\n", FROM, f" ---> {TWO}\n", FROM], [ONE, TWO], ()),
+        ([FROM, FROM, f" ---> {TWO}\n"], [], (TWO,)),
     ],
 )
-def test_the_last_layer_of_a_build_is_read_from_its_output(pieces, last):
-    layers = _Layers()
+def test_what_a_build_has_made_is_read_from_its_output(pieces, stages, last):
+    steps = _Steps()
     for piece in pieces:
-        layers.read(piece)
-    assert layers.last == last
+        steps.read(piece)
+    assert (steps.stages, steps.last) == (stages, last)
 
 
 def test_in_a_followed_log_it_ends_the_log(engine):

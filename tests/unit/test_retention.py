@@ -449,19 +449,21 @@ class TestImages:
         assert house.run() == {"untagged_images": 1}
         assert len(house.runner.engine.untagged_images()) == 1
 
-    def test_what_a_failed_build_left_goes_when_it_is_old(self, make_house):
+    def test_what_building_an_earlier_source_left_goes_when_it_is_old(self, make_house):
         house = make_house(retain_images_days=7)
-        for days in (40, 1):
-            house.runner.add("echo", ECHO, dockerfile=f"FROM fake\nRUN exit 1\nENV DAYS={days}\n")
+        for source, days in enumerate((40, 1, 40)):
+            house.runner.add("echo", ECHO, dockerfile=f"FROM fake\nRUN exit 1\nENV SOURCE={source}\n")
             function = house.runner.catalog.get("echo")
             with pytest.raises(BuildFailed):
                 house.runner.images.ensure(function, Deadline.after(5))
             house.runner.engine.age_what_is_left(build_spec(function, house.runner.settings, base_id=None), days)
         survey = house.retention.survey()
-        assert survey.stored["failed_builds"].count == 2
-        assert survey.removable["failed_builds"].count == 1
-        assert house.run() == {"failed_builds": 1}
-        assert len(house.runner.engine.failed_images()) == 1
+        assert survey.stored["build_cache"].count == 3
+        assert survey.removable["build_cache"].count == 1
+        assert house.run() == {"build_cache": 1}
+        assert len(house.runner.engine.build_cache()) == 2
+        house.runner.add("echo", "nobody: [can read this", manifest="nobody: [can read this")
+        assert house.run() == {}
 
     def test_who_needs_it_nevertheless_builds_it_again(self, make_house):
         house = make_house(retain_images_days=7, init_timeout=5, default_timeout=5)
