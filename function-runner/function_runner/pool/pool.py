@@ -373,7 +373,7 @@ class Pool:
             self._retire(environment, "closed")
         self._discards.shutdown(wait=True)
 
-    # --- making and ending -----------------------------------------------------------------------------------
+    # --- making and ending --------------------------------------------------------------------------------------------
 
     def _newest(self, function: Function) -> Function:
         """The function as it is now: while one caller looked it up, another may have seen it change."""
@@ -490,11 +490,10 @@ class Pool:
         except RunnerError as error:
             problem = error
             self._diagnose(function, error, ())
+            # If it was edited meanwhile, that is why, and there is another try.
             with contextlib.suppress(RunnerError, OSError):  # gone, or its folder cannot be read right now
                 if not function.is_of_then:
-                    self._turn_to_newest(
-                        function.name
-                    )  # if it was edited meanwhile, that is why, and there is another try
+                    self._turn_to_newest(function.name)
         except Exception as error:  # an edge: nobody looks at what a worker raises, and callers may be waiting
             log.exception("build failed", extra={"action": "build_failed", "function": function.name})
             problem = RunnerError(f"The image of function {function.name!r} could not be built: {error!r}")
