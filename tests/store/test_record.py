@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from function_runner.errors import SettingsError
+from function_runner.errors import SettingsError, StoreUnavailable
 from function_runner.invocation import (
     HandOver,
     Invocation,
@@ -395,3 +395,27 @@ def test_one_that_finds_a_container_waiting_is_accepted_and_handed_over_at_once(
     assert record.events(invocation_id) == [(1, "queued"), (1, "running")]
     assert not record.mark_running(invocation_id)
     assert record.finish(invocation_id, result=1)
+
+
+def away(_):
+    raise StoreUnavailable("The database is away.")
+
+
+def test_what_the_database_does_not_take_is_tried_again(record, monkeypatch):
+    monkeypatch.setattr("function_runner.store.database.PERSISTENCE_SECONDS", 0.1)
+    monkeypatch.setattr("function_runner.store.writing.AWAY_SECONDS", 0.05)
+    invocation_id = record.run()
+    with monkeypatch.context() as patch:
+        patch.setattr(record.store._commits, "run", away)
+        record.store.note_facts(invocation_id, log_bytes=1)
+        record.store.note_facts(invocation_id, log_bytes=2, max_memory_mb=5.0, soon=True)
+    wait_until(lambda: record.get(invocation_id).max_memory_mb == 5.0)
+    assert record.get(invocation_id).log_bytes == 2
+
+
+def test_after_the_end_it_is_not_tried_for_ever(record, monkeypatch):
+    invocation_id = record.run()
+    record.store.close()
+    monkeypatch.setattr(record.store._commits, "run", away)
+    record.store.note_facts(invocation_id, log_bytes=1, soon=True)
+    wait_until(lambda: record.store._later._thread is None, seconds=10)

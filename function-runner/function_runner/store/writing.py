@@ -170,11 +170,10 @@ class Later:
         self._is_closed = False
 
     def add(self, noted: Sequence[tuple[str, Mapping[str, object]]]) -> None:
-        """Write these soon."""
+        """Write these soon. After `close`, when everything ends: at once, or not at all."""
         with self._changed:
             self._waiting += noted
             if self._thread is None:
-                self._is_closed = False
                 self._thread = threading.Thread(target=self._run, name="facts", daemon=True)
                 self._thread.start()
 
