@@ -120,6 +120,14 @@ class Runner:
     def invoke(self, name: str, **parameters: Any) -> Invocation:
         return self.invoker.invoke(Request(name, parameters))
 
+    def until_woken(self, by: str = "wake") -> dict[str, str]:
+        """Parameters with which `support.handlers.SLEEP` goes on until somebody calls `wake`."""
+        return {"until": str(self.settings.functions_dir.parent / by)}
+
+    def wake(self, by: str = "wake") -> None:
+        """Whatever was asked to go on until this ends now."""
+        (self.settings.functions_dir.parent / by).touch()
+
     def settled(self, invocation_id: str) -> Invocation:
         """The record once its container is gone and its log is closed."""
 
