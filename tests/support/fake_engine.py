@@ -31,6 +31,14 @@ from function_runner.docker_spec import LABEL_BASE, LABEL_ENVIRONMENT, BuildSpec
 from function_runner.errors import BuildFailed, EngineUnavailable
 
 END = None  # closes an output stream
+HELD_SECONDS = 60.0  # after which what a test forgot to let go on goes on
+
+
+def _open() -> threading.Event:
+    """A gate that lets everything through."""
+    gate = threading.Event()
+    gate.set()
+    return gate
 
 
 @dataclass
@@ -40,6 +48,8 @@ class Faults:
     is_away: bool = False  # every call raises EngineUnavailable
     start_seconds: float = 0.0  # how long a start takes
     build_seconds: float = 0.0  # how long a build takes
+    may_start: threading.Event = field(default_factory=_open)  # while it is clear, starts do not come to an end
+    may_build: threading.Event = field(default_factory=_open)  # and builds
     build_error: str | None = None  # every build fails with this
     start_error: str | None = None  # every start fails with this
     start_refused: str | None = None  # every start is refused with this: the image says to run what cannot be run
@@ -81,9 +91,10 @@ class FakeContainer:
             for stream in self.streams:
                 stream.put(END)
         self.killed.set()
-        if self.connection is not None and self.connection.sock is not None:
+        sock = self.connection.sock if self.connection is not None else None
+        if sock is not None:
             with contextlib.suppress(OSError):
-                self.connection.sock.shutdown(2)
+                sock.shutdown(2)
 
 
 class FakeEngine:
@@ -116,6 +127,7 @@ class FakeEngine:
         step = re.search(r"^RUN sleep (\d+)", dockerfile, re.MULTILINE)
         seconds = float(step.group(1)) if step else self.faults.build_seconds
         time.sleep(min(seconds, spec.timeout))
+        self.faults.may_build.wait(HELD_SECONDS)
         if seconds > spec.timeout:
             raise BuildFailed(f"The build did not finish within {spec.timeout:g} s.")
         error = self.faults.build_error or ("returned a non-zero code: 1" if "RUN exit 1" in dockerfile else None)
@@ -227,6 +239,7 @@ class FakeEngine:
         self._called("start")
         container = self._existing(container_id)
         time.sleep(self.faults.start_seconds)
+        self.faults.may_start.wait(HELD_SECONDS)
         if self.faults.start_error:
             raise EngineUnavailable(f"The container engine refused a call: {self.faults.start_error}")
         if self.faults.start_refused:
