@@ -17,6 +17,7 @@ from function_runner.invocation import (
     utc_now,
 )
 from function_runner.store import Wanted
+from support.handlers import SLEEP
 from support.waiting import wait_until
 
 
@@ -66,12 +67,16 @@ def test_it_works(runner):
 
 
 def test_a_container_of_the_pool_is_no_stray(runner):
-    runner.add("echo", "import time\ndef handler(event, context):\n    time.sleep(0.5)\n")
-    runner.engine.faults.start_seconds = 0.2
-    thread = threading.Thread(target=runner.invoke, args=("echo",))
+    runner.add("sleep", SLEEP)
+    runner.engine.faults.may_start.clear()
+    thread = threading.Thread(target=runner.invoke, args=("sleep",), kwargs=runner.until_woken())
     thread.start()
     wait_until(runner.engine.containers)
     assert runner.reaper.sweep() == 0
+    runner.engine.faults.may_start.set()
+    wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
+    assert runner.reaper.sweep() == 0
+    runner.wake()
     thread.join()
     assert runner.latest().status is Status.SUCCEEDED
 
@@ -162,7 +167,7 @@ def test_it_comes_back_soon_when_the_engine_did_not_answer(runner, monkeypatch):
     runner.reaper.start()
     assert runner.store.get(running.id).status is Status.RUNNING
     runner.engine.faults.is_away = False
-    wait_until(lambda: runner.store.get(running.id).status is Status.LOST, seconds=5)
+    wait_until(lambda: runner.store.get(running.id).status is Status.LOST)
     runner.reaper.stop()
 
 
@@ -174,11 +179,12 @@ def test_it_runs_in_the_background_and_stops(runner):
 
 
 def test_what_somebody_works_on_stays_open(runner):
-    runner.add("sleep", "import time\ndef handler(event, context):\n    time.sleep(0.7)\n")
-    thread = threading.Thread(target=runner.invoke, args=("sleep",))
+    runner.add("sleep", SLEEP)
+    thread = threading.Thread(target=runner.invoke, args=("sleep",), kwargs=runner.until_woken())
     thread.start()
     wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
     runner.reaper.reconcile()
+    runner.wake()
     thread.join()
     assert runner.latest().status is Status.SUCCEEDED
 

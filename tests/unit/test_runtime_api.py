@@ -13,25 +13,37 @@ import pytest
 
 from function_runner import runtime_api
 from function_runner.errors import RunnerError
+from support.handlers import SLEEP
 from support.waiting import wait_until
 
-HANDLER = "import time\ndef handler(event, context):\n    time.sleep(event.get('seconds', 0))\n    return event\n"
+HANDLER = SLEEP.replace("return 'slept'", "return event")
+SECONDS = 30  # after which a socket is given up
 
 
 class Container:
     """Speaks to the runtime API as the container that has this token would."""
 
     def __init__(self, address, token):
-        self._connection = http.client.HTTPConnection(*address, timeout=5)
+        self._connection = http.client.HTTPConnection(*address, timeout=SECONDS)
         self._token = token
 
     def call(self, method, path, body=None, **headers):
-        self._connection.request(method, path, body, {"Host": f"{self._token}.runtime:9001", **headers})
-        answer = self._connection.getresponse()
-        content = answer.read()
-        self._connection.close()
+        with contextlib.closing(self._connection):
+            self._connection.request(method, path, body, {"Host": f"{self._token}.runtime:9001", **headers})
+            answer = self._connection.getresponse()
+            content = answer.read()
         assert answer.headers["Content-Type"].startswith("application/json")  # awslambdaric crashes without
         return answer.status, json.loads(content)
+
+
+def at_work(runner):
+    """The environment that has an invocation, once there is one. One that has ended may be there as well."""
+
+    def found():
+        environments = list(runner.pool._planner.environments.values())
+        return next((one for one in environments if one.state == "busy" and one._serving), None)
+
+    return wait_until(found, every=0.01, what="a container is at work")
 
 
 @pytest.fixture
@@ -41,14 +53,14 @@ def busy(runner):
 
     def invoke():
         with contextlib.suppress(RunnerError):
-            runner.invoke("sleep", seconds=1)
+            runner.invoke("sleep", **runner.until_woken())
 
     thread = threading.Thread(target=invoke)
     thread.start()
-    environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None))
-    wait_until(lambda: environment.state == "busy")
+    environment = at_work(runner)
     invocation_id = environment._serving
     yield environment.token, invocation_id
+    runner.wake()
     thread.join()
     runner.settled(invocation_id)
 
@@ -153,20 +165,25 @@ def test_one_address_has_only_so_many_connections(runner, monkeypatch):
     monkeypatch.setattr("function_runner.runtime_api.MAX_CONNECTIONS_PER_ADDRESS", 3)
     connections = [socket.create_connection(runner.address) for _ in range(4)]
     try:
-        connections[-1].settimeout(5)
+        connections[-1].settimeout(SECONDS)
         with contextlib.suppress(ConnectionResetError):  # closed politely is closed as well
             assert connections[-1].recv(1) == b""
     finally:
         for connection in connections:
             connection.close()
-    wait_until(lambda: Container(runner.address, "nobody").call("GET", "/")[0] == 403)
+
+    def is_answered():
+        with contextlib.suppress(ConnectionError):  # they have not been missed yet
+            return Container(runner.address, "nobody").call("GET", "/")[0] == 403
+
+    wait_until(is_answered)
 
 
 def test_who_comes_in_the_moment_it_stops_is_closed_as_well(runner):
     loop, clients = runner.runtime_api._loop, []
 
     def come_and_stop():
-        clients.extend(socket.create_connection(runner.address, timeout=5) for _ in range(3))
+        clients.extend(socket.create_connection(runner.address, timeout=SECONDS) for _ in range(3))
         loop.call_soon(loop.stop)  # in the round of the loop that accepts them
 
     loop.call_soon_threadsafe(come_and_stop)
@@ -181,7 +198,7 @@ def test_who_comes_in_the_moment_it_stops_is_closed_as_well(runner):
 
 
 def test_headers_are_bounded_before_anybody_is_known(runner):
-    with socket.create_connection(runner.address, timeout=5) as connection:
+    with socket.create_connection(runner.address, timeout=SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
         sent = 0
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -193,12 +210,12 @@ def test_headers_are_bounded_before_anybody_is_known(runner):
 
 def test_a_result_counts_even_when_its_container_dies_with_it_on_the_wire(runner):
     runner.add("sleep", HANDLER)
+    until_the_end = runner.until_woken()
     for _ in range(10):
         outcome = []
-        thread = threading.Thread(target=lambda: outcome.append(runner.invoke("sleep", seconds=3)))  # noqa: B023
+        thread = threading.Thread(target=lambda: outcome.append(runner.invoke("sleep", **until_the_end)))  # noqa: B023
         thread.start()
-        environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None), every=0.01)
-        wait_until(lambda: environment.state == "busy", every=0.01)  # noqa: B023
+        environment = at_work(runner)
         invocation_id = environment._serving
         with socket.create_connection(runner.address) as connection:
             connection.sendall(
@@ -208,6 +225,7 @@ def test_a_result_counts_even_when_its_container_dies_with_it_on_the_wire(runner
         thread.join()
         assert outcome[0].result is True
         runner.settled(invocation_id)
+    runner.wake()
 
 
 def response(invocation_id, token, headers="", body=b""):
@@ -218,7 +236,7 @@ def response(invocation_id, token, headers="", body=b""):
 
 def status_of(connection):
     """The status of the next answer; None when the connection was closed instead."""
-    connection.settimeout(5)
+    connection.settimeout(SECONDS)
     try:
         line = connection.recv(65536).split(b"\r\n")[0]
     except ConnectionResetError:
@@ -253,14 +271,13 @@ def test_of_a_result_that_is_too_large_nothing_is_kept(make_runner):
 
     def invoke():
         try:
-            runner.invoke("sleep", seconds=1)
+            runner.invoke("sleep", **runner.until_woken())
         except RunnerError as error:
             outcome.append(error.code)
 
     thread = threading.Thread(target=invoke)
     thread.start()
-    environment = wait_until(lambda: next(iter(runner.pool._planner.environments.values()), None))
-    wait_until(lambda: environment.state == "busy", every=0.01)
+    environment = at_work(runner)
     with socket.create_connection(runner.address) as connection:
         size = 20_000_000
         connection.sendall(response(environment._serving, environment.token, f"Content-Length: {size}\r\n"))
@@ -271,6 +288,7 @@ def test_of_a_result_that_is_too_large_nothing_is_kept(make_runner):
         assert held is None or len(held._body) <= 5000
     thread.join()
     assert outcome == ["result_too_large"]
+    runner.wake()
 
 
 def test_who_says_more_while_it_waits_is_cut_off(runner):
