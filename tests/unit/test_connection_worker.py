@@ -19,11 +19,16 @@ from support.waiting import wait_until
 
 MAX_WAITING_THREADS = 32  # as in connection_worker.py; there are only 4 threads beside them
 APPLICATION = """
-import json, threading, time
+import json, os, threading, time
 
 def app(environ, start_response):
     body = environ["wsgi.input"].read() if environ["PATH_INFO"] == "/read" else b""
     time.sleep(float(environ["QUERY_STRING"] or 0))
+    if environ["PATH_INFO"] == "/wait":  # says that it has begun, and goes on when it may
+        open("begun", "w").close()
+        gives_up_at = time.monotonic() + 60
+        while not os.path.exists("go-on") and time.monotonic() < gives_up_at:
+            time.sleep(0.02)
     answer = json.dumps({"thread": threading.get_ident(), "length": len(body)}).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
     return [answer]
@@ -34,7 +39,7 @@ class Client(http.client.HTTPConnection):
     """A kept connection to a unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=60)
         self.path = path
 
     def connect(self) -> None:
@@ -66,7 +71,7 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         "--keep-alive",
         "75",
         "--graceful-timeout",
-        "10",
+        "60",
         "--bind",
         f"unix:{path}",
     ]
@@ -79,7 +84,7 @@ def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         text=True,
     ) as process:
         try:
-            wait_until(lambda: is_listening(path), seconds=20, what="gunicorn listens")
+            wait_until(lambda: is_listening(path), seconds=60, what="gunicorn listens")
             yield process, path
         finally:
             process.kill()
@@ -106,7 +111,7 @@ def test_a_body_that_nobody_read_is_not_taken_for_the_next_request(server):
 
 def test_two_requests_in_one_piece_are_both_answered(server):
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(str(server[1]))
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2)
         received = b""
@@ -140,17 +145,19 @@ def test_kept_connections_do_not_hold_up_the_end(server, stop):
         client.get()
         began = time.monotonic()
         process.send_signal(stop)
-        assert process.wait(timeout=10) == 0
-        assert time.monotonic() - began < 5
+        assert process.wait(timeout=90) == 0
+        assert time.monotonic() - began < 30
 
 
 def test_what_runs_is_answered_before_the_end_and_told_to_close(server):
     process, path = server
     with closing(Client(path)) as client:
         client.get()
-        client.request("GET", "/?1")
-        time.sleep(0.3)
+        client.request("GET", "/wait")
+        wait_until((path.parent / "begun").exists)
         process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not is_listening(path), what="nobody is let in any more")
+        (path.parent / "go-on").touch()
         answer = client.getresponse()
         assert answer.status == 200
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=90) == 0

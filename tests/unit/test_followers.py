@@ -301,7 +301,7 @@ def test_closing_sends_them_away_without_an_end(house, collect):
     events, over = collect(house.follow())
     wait_until(lambda: "log" in kinds(events))
     house.followers.close()
-    over.result(2)
+    over.result(10)
     assert "end" not in kinds(events)
     with pytest.raises(Draining):
         house.follow()

@@ -136,7 +136,7 @@ def test_a_pattern_that_never_ends_is_given_up():
     before = time.monotonic()
     with pytest.raises(ParametersInvalid):
         function(schema).validate({"a": "a" * 200 + "!"})
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 20
     assert function(schema).validate({"a": "aaa"}) == {"a": "aaa"}
 
 

@@ -3,6 +3,7 @@
 import shutil
 import threading
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -334,8 +335,12 @@ def test_it_runs_in_the_background_and_stops(runner):
     scheduler.start()
     wait_until(lambda: len(submitted(runner)) >= 2)
     scheduler.stop()
-    due = [record.created_at for record in submitted(runner)]
-    assert all(moment.microsecond < 900_000 for moment in due)
+
+
+def test_it_looks_just_after_each_full_second(runner, monkeypatch):
+    scheduler = scheduler_of(runner, utc_now)
+    monkeypatch.setattr("function_runner.scheduler.time", SimpleNamespace(time=lambda: 1_000_000.75))
+    assert scheduler._rounds._pause() == 0.25
 
 
 def test_a_database_that_is_away_for_a_moment_does_not_end_it(runner, monkeypatch):
