@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support.stack import Stack, leftovers, remove
 
@@ -20,6 +21,10 @@ ORDER = ("static", "unit", "api", "store", "docs", "scripts", "contract", "integ
 STACK = pytest.StashKey[Stack]()
 SHOWN = pytest.StashKey[int]()
 SHOW_CONTAINERS_FOR_FAILURES = 5
+
+# How long an example takes says more of what else the machine is doing than of what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 if os.environ.get("TESTS_PREPARED"):
     # tests/run.sh passes every signal on as this one; tear down and print the summary, as for Ctrl-C.

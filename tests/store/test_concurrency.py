@@ -206,4 +206,4 @@ def test_the_log_of_the_database_is_emptied_in_the_background(record, monkeypatc
         with closing(sqlite3.connect(f"file:{record.file}?mode=ro&immutable=1", uri=True)) as file:
             return file.execute("SELECT status FROM invocations WHERE id = ?", (invocation_id,)).fetchall()
 
-    wait_until(lambda: in_the_file_itself() == [("succeeded",)], seconds=10, what="the file itself has it")
+    wait_until(lambda: in_the_file_itself() == [("succeeded",)], what="the file itself has it")

@@ -345,7 +345,7 @@ def test_facts_that_may_come_later_are_written_soon_and_at_the_latest_at_the_end
     for invocation_id in ids:
         record.store.note_facts(invocation_id, log_state=LogState.COMPLETE, log_bytes=7, soon=True)
     record.store.note_facts("nobody", log_bytes=7, soon=True)
-    wait_until(lambda: all(record.get(invocation_id).log_bytes == 7 for invocation_id in ids), seconds=10)
+    wait_until(lambda: all(record.get(invocation_id).log_bytes == 7 for invocation_id in ids))
     record.store.note_facts(ids[0], log_bytes=8, soon=True)
     record.store.close()
     assert record.get(ids[0]).log_bytes == 8

@@ -106,7 +106,10 @@ def test_a_bucket_that_was_shown_shows_what_came_later(record, statistics):
             assert sum(bucket["count"] for bucket in buckets) == expected
 
 
-def test_each_is_in_the_bucket_in_which_it_was_asked_for(record, statistics):
+def test_each_is_in_the_bucket_in_which_it_was_asked_for(record, statistics, monkeypatch):
+    now = utc_now().replace(second=30)  # so that no minute begins meanwhile
+    monkeypatch.setitem(globals(), "utc_now", lambda: now)
+    monkeypatch.setattr(statistics_module, "utc_now", lambda: now)
     for minutes in (0, 5, 5, 30, 90):
         record.add(ago=minutes * 60)
     found = statistics.of("1h")
@@ -123,7 +126,8 @@ def test_nothing_is_counted_twice_and_nothing_missed(record, statistics, monkeyp
         assert statistics.of("7d")["total"]["count"] == number
 
 
-def test_what_ended_just_now_waits_for_those_before_it(record, statistics):
+def test_what_ended_just_now_waits_for_those_before_it(record, statistics, monkeypatch):
+    monkeypatch.setattr(statistics_module, "SETTLE_SECONDS", 30.0)
     record.add()
     record.add(ended=0)
     record.add()  # its number is higher, its clock behind
