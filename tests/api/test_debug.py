@@ -96,13 +96,13 @@ def test_a_section_with_a_bug_is_logged_and_the_others_stay(client, services, ca
 
 
 def test_a_section_that_hangs_is_not_waited_for(client, services, monkeypatch):
-    monkeypatch.setattr(debug, "WITHIN_SECONDS", 0.2)
+    monkeypatch.setattr(debug, "WITHIN_SECONDS", 1.0)
     services.engine.answers.clear()
     started = time.monotonic()
     answer = client.get("/debug").get_json()
+    assert time.monotonic() - started < 10  # the engine would take 20
     services.engine.answers.set()
-    assert time.monotonic() - started < 2
-    assert answer["engine"] == {"error": "no answer within 0.2 s"}
+    assert answer["engine"] == {"error": "no answer within 1 s"}
     assert answer["mlflow"]["version"]
 
 
