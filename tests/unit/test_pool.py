@@ -96,19 +96,20 @@ class TestWarm:
         assert [record.start for record in records] == [Start.WARM] * 6
         assert len({record.container_name for record in records}) == 6
 
-    def test_no_call_to_the_engine_is_on_its_path(self, quiet):
-        runner = quiet()
-        runner.add("sleep", SLEEP, "warm: 1")
-        runner.pool.look()
-        ready(runner, "sleep")
-        wait_until(lambda: runner.engine.calls[-1] == "set_cpu_shares")
-        before = len(runner.engine.calls)
-        thread, outcome = in_background(runner, "sleep", **runner.until_woken())
-        wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
-        assert runner.engine.calls[before:] == []
-        runner.wake()
+    def test_no_call_to_the_engine_is_on_its_path(self, runner, monkeypatch):
+        runner.add("count", COUNT, "warm: 1")
+        ready(runner, "count")
+        callers, called = [], runner.engine._called
+
+        def note(name):
+            callers.append(threading.current_thread())
+            called(name)
+
+        monkeypatch.setattr(runner.engine, "_called", note)
+        thread, outcome = in_background(runner, "count")
         thread.join()
-        assert outcome[0].start is Start.WARM
+        assert outcome[0].start is Start.WARM  # so that it has waited for nobody else
+        assert thread not in callers
 
     def test_nothing_is_kept_of_a_function_that_does_not_ask_for_it(self, runner):
         runner.add("count", COUNT)
