@@ -67,8 +67,9 @@ def test_a_round_that_fails_is_told_and_not_the_last(rounds, caplog, error, leve
     work = Work(error)
     rounds(work).start()
     work.wait_for(3)
-    first = caplog.records[0]
-    assert (first.levelno, first.action) == (level, "tidying_failed")
+    # Threads that an earlier test has left behind may have something to say as well.
+    first = next(entry for entry in caplog.records if getattr(entry, "action", None) == "tidying_failed")
+    assert first.levelno == level
     assert "tidying failed" in first.message
 
 
