@@ -47,6 +47,7 @@ IN_USE = 409
 NO_NAME = "<none>:<none>"
 LAYER = re.compile(r" ---> ([0-9a-f]{12,64})")  # what the engine prints when a step of a build has succeeded
 NEW_STAGE = re.compile(r"Step \d+/\d+ : FROM ", re.IGNORECASE)
+MOST_STAGES = 100  # a step may print what looks like them
 STEP_LINE = 400  # characters; of a longer line only the end is looked at
 
 
@@ -565,7 +566,8 @@ class _Steps:
         self._line = self._line[-STEP_LINE:]
         for line in complete:
             if NEW_STAGE.match(line):
-                self.stages += self.last
+                if len(self.stages) < MOST_STAGES and self.last and self.last[0] not in self.stages:
+                    self.stages += self.last
                 self._base = self._made = None
             elif found := LAYER.fullmatch(line):
                 self._base = self._base or found[1]

@@ -563,35 +563,37 @@ class Invoker:
         self._spool.forget(invocation_id)
         return finished
 
-    def record_kept(self) -> int:
-        """Record the results that wait on disk. Returns how many have found their record by this.
-
-        Raises:
-            StoreUnavailable: the database is still away; they wait on.
-        """
-        recorded = 0
+    def record_kept(self) -> set[str]:
+        """Record the results that wait on disk. Returns the ids of those that wait on: the database is still away."""
+        waiting = set()
         for kept in self._spool.kept():
             if self.is_under_way(kept.invocation_id):
                 continue  # somebody waits for it, and tries by himself
-            won = self._store.finish(
-                kept.invocation_id,
-                status=Status.SUCCEEDED,
-                finished_at=kept.finished_at,
-                timings=kept.timings,
-                result=kept.result,
-                mlflow=kept.mlflow,
-                is_tried_once=True,
-            )
-            self._spool.forget(kept.invocation_id)
-            recorded += won
-            log.warning(
-                "result recorded late" if won else "the invocation of a kept result had ended otherwise",
-                extra={"action": "result_recorded", "invocation_id": kept.invocation_id},
-            )
-            if won and (record := self._store.get(kept.invocation_id)) is not None:
-                self._metrics.invocation_finished(record.function, record.mode, record.status)
-                self._note_model(kept.mlflow)
-        return recorded
+            try:
+                self._record_one_kept(kept)
+            except StoreUnavailable as error:
+                log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
+                waiting.add(kept.invocation_id)
+        return waiting
+
+    def _record_one_kept(self, kept: KeptResult) -> None:
+        won = self._store.finish(
+            kept.invocation_id,
+            status=Status.SUCCEEDED,
+            finished_at=kept.finished_at,
+            timings=kept.timings,
+            result=kept.result,
+            mlflow=kept.mlflow,
+            is_tried_once=True,
+        )
+        self._spool.forget(kept.invocation_id)
+        log.warning(
+            "result recorded late" if won else "the invocation of a kept result had ended already",
+            extra={"action": "result_recorded", "invocation_id": kept.invocation_id},
+        )
+        if won and (record := self._store.get(kept.invocation_id)) is not None:
+            self._metrics.invocation_finished(record.function, record.mode, record.status)
+            self._note_model(kept.mlflow)
 
     def _note_model(self, mlflow: Mapping[str, Any] | None) -> None:
         """Count what was used; and of a version that nobody knew of: who asks for ``latest`` from now on means it."""
@@ -652,6 +654,7 @@ class Invoker:
             record = self._store.wait(invocation_id, min(0.1, patience.remaining))
             if patience.has_passed or record is None or record.status.is_terminal:
                 return
+        self.record_kept()  # its result may have come, and only wait to be recorded
         record = self._store.get(invocation_id)
         if record is not None:
             self._store.finish(
@@ -748,8 +751,8 @@ class Invoker:
             self._metrics.log_bytes(facts.log_bytes)
             if facts.oom_killed:
                 self._metrics.oom_kill(invocation.function)
-            if invocation.status is Status.QUEUED:
-                return  # it is tried again: the facts that count are those of another container
+            if not invocation.status.is_terminal and journey.ended_as is not Status.SUCCEEDED:
+                return  # it may be tried again: the facts that count are those of another container
             self._store.note_facts(
                 invocation.id,
                 exit_code=facts.exit_code,

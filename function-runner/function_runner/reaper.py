@@ -103,11 +103,11 @@ class Reaper:
         While the engine cannot be asked, what was handed over stays open: its container may run, and deliver. When it
         answers and has nothing to say about one whose time is over, that one is ``lost``.
 
-        Raises:
-            StoreUnavailable: the database is away; nothing is decided.
+        One whose result waits on disk stays open as well, until the database takes that.
         """
-        self._invoker.record_kept()
         unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
+        # In this order: whoever of them has brought a result has it on disk by now.
+        kept = self._invoker.record_kept()
         containers = self._containers_by_name() if unattended else {}
         fresh: set[str] = set()
         left_open: set[str] = set()
@@ -115,6 +115,8 @@ class Reaper:
             # Read again: it may have ended between being listed and being asked for.
             invocation = self._store.get(seen.id)
             if invocation is None or invocation.status.is_terminal or self._invoker.is_under_way(seen.id):
+                continue
+            if invocation.id in kept:
                 continue
             if self._may_be_about_to_begin(invocation):
                 fresh.add(invocation.id)
@@ -179,7 +181,11 @@ class Reaper:
         strays = [container for container in containers if container.name not in known]
         for container in strays:
             # One that served several may have printed something after the last REPORT that nobody was there to copy.
-            self._logs.append_missing(container.name, self._engine.output(container.id))
+            try:
+                output = self._engine.output(container.id)
+            except EngineUnavailable:  # it may have nothing to say about this one; the others must go too
+                output = b""
+            self._logs.append_missing(container.name, output)
             self._engine.remove(container.id)
             log.info(
                 "stray removed: %s", container.name, extra={"action": "stray_removed", "container": container.name}

@@ -57,7 +57,8 @@ def next_attempt(
         retry_on: codes of errors that are the function's own and are tried again nevertheless.
         chance: for tests; 0 to 1, default: at random.
     """
-    is_own = bool(invocation.delivered) and error.code in retry_on
+    # One that did not even load has not been handed over, which is what bounds the attempts.
+    is_own = bool(invocation.delivered) and error.code in retry_on and error.members.get("phase") != "init"
     if invocation.mode is not Mode.ASYNC or not (is_own or isinstance(error, RETRYABLE)):
         return None
     if isinstance(error, Draining) and not invocation.delivered:

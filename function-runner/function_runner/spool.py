@@ -71,7 +71,7 @@ class Spool:
         """All of them. What cannot be read is left where it is, and said in our log."""
         try:
             paths = sorted(path for path in self._folder.iterdir() if path.suffix == SUFFIX)
-        except OSError:  # there never was any
+        except (FileNotFoundError, NotADirectoryError):  # there never was any
             return []
         found = []
         for path in paths:

@@ -212,6 +212,7 @@ class TestRetry:
             (TimedOut(), 2, True),
             (HandlerError(), 3, False),
             (TimedOut(), 0, False),  # it never ran
+            (TimedOut(phase="init"), 1, False),
             (OutOfMemory(), 1, False),
         ],
     )
@@ -732,6 +733,7 @@ class TestAfterACrash:
         runner = runner.crash()
         monkeypatch.setattr(runner.engine, refused, raising(EngineUnavailable("refused a call")))
         monkeypatch.setattr(runner.engine, "kill", raising(EngineUnavailable("refused a call")))
+        monkeypatch.setattr(runner.engine, "output", raising(EngineUnavailable("refused a call")))
         for _ in range(3):
             runner.reaper.reconcile()
             assert runner.store.get(record.id).status is Status.RUNNING

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from function_runner.errors import (
+    AlreadyEnded,
     BuildFailed,
     Busy,
     DiskFull,
@@ -34,7 +35,7 @@ from function_runner.errors import (
     StoreUnavailable,
     TimedOut,
 )
-from function_runner.invocation import LogState, Request, Start, Status
+from function_runner.invocation import LogState, Request, Start, Status, Timings, utc_now
 from function_runner.spool import NotKept
 from function_runner.store import Wanted
 from support.handlers import SLEEP
@@ -673,7 +674,7 @@ class TestSpool:
 
     def test_while_it_is_away_nothing_is_decided(self, runner, away):
         invocation_id, _ = unrecorded(runner, away)
-        with away(), pytest.raises(StoreUnavailable):
+        with away():
             runner.reaper.reconcile()
         assert runner.store.get(invocation_id).status is Status.RUNNING
         assert [kept.invocation_id for kept in runner.spool.kept()] == [invocation_id]
@@ -723,10 +724,46 @@ class TestSpool:
 
     def test_one_that_ended_otherwise_meanwhile_stays_so(self, runner, away):
         invocation_id, _ = unrecorded(runner, away)
-        assert runner.invoker.cancel(invocation_id).status is Status.CANCELLED
+        runner.store.finish(invocation_id, status=Status.LOST, finished_at=utc_now(), timings=Timings())
         runner.reaper.reconcile()
-        assert runner.store.get(invocation_id).status is Status.CANCELLED
+        assert runner.store.get(invocation_id).status is Status.LOST
         assert runner.spool.kept() == []
+
+    def test_it_cannot_be_cancelled_any_more(self, runner, away):
+        invocation_id, _ = unrecorded(runner, away)
+        with pytest.raises(AlreadyEnded, match="it succeeded"):
+            runner.invoker.cancel(invocation_id)
+
+    def test_one_that_gives_up_while_the_reaper_looks_is_not_lost(self, runner, away, monkeypatch):
+        """It is still under way when the kept results are looked through, or has its file by then."""
+        invocation_id, _ = unrecorded(runner, away)
+        claimed, is_under_way = runner.store.claimed, []
+        real = runner.invoker.is_under_way
+        monkeypatch.setattr(runner.invoker, "is_under_way", lambda one: bool(is_under_way) or real(one))
+        is_under_way.append(True)
+
+        def look():
+            is_under_way.clear()
+            return claimed()
+
+        monkeypatch.setattr(runner.store, "claimed", look)
+        runner.reaper.reconcile()
+        assert runner.store.get(invocation_id).status is Status.SUCCEEDED
+
+    def test_one_that_is_never_taken_does_not_keep_others_from_it(self, runner, away, monkeypatch):
+        first, _ = unrecorded(runner, away)
+        second, _ = unrecorded(runner, away)
+        real = runner.store.finish
+
+        def refuse_first(invocation_id, **outcome):
+            if invocation_id == first:
+                raise StoreUnavailable("It does not fit.")
+            return real(invocation_id, **outcome)
+
+        monkeypatch.setattr(runner.store, "finish", refuse_first)
+        runner.reaper.reconcile()
+        assert runner.store.get(second).status is Status.SUCCEEDED
+        assert runner.store.get(first).status is Status.RUNNING
 
     def test_without_room_for_it_the_outcome_is_not_known(self, runner, away, monkeypatch):
         def full(_):
