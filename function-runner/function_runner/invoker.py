@@ -556,8 +556,10 @@ class Invoker:
                 break
             except StoreUnavailable as error:
                 if patience.has_passed or self._is_draining:
-                    if is_kept:
-                        journey.ended_as = Status.SUCCEEDED  # as far as its container and its log are concerned
+                    if is_kept:  # on disk: as far as its container and its log are concerned, it has succeeded
+                        journey.ended_as = Status.SUCCEEDED
+                        if journey.place.environment is not None:
+                            journey.place.environment.acknowledge(accepted=True)
                     raise _NotRecorded(error, is_kept=is_kept) from error
                 log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
         self._spool.forget(invocation_id)

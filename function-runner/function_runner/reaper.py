@@ -9,6 +9,7 @@ and never prunes.
 """
 
 import logging
+import time
 from datetime import timedelta
 
 from function_runner.diagnosis import FunctionFacts, attach, diagnose
@@ -54,6 +55,9 @@ class Reaper:
         self._unused_logs: list[str] = []  # of containers of the previous runner
         # Containers whose records stay open until the engine answers again: they may still run, and deliver.
         self._left_open: set[str] = set()
+        self._unanswered: dict[
+            str, float
+        ] = {}  # since when the engine has said nothing about an invocation's container
         self._rounds = Rounds(
             "reaper",
             self._round,
@@ -135,6 +139,8 @@ class Reaper:
                 log.warning("left open: %s", error, extra={"action": "reap_failed", "invocation_id": invocation.id})
                 left_open.add(invocation.container_name or "")
         self._suspects, self._left_open = fresh, left_open
+        if not left_open:
+            self._unanswered.clear()
 
     def end_overdue(self) -> None:
         """Give up asynchronous invocations that have waited longer than they may, and forget old idempotency keys."""
@@ -216,6 +222,10 @@ class Reaper:
         What is left of it is swept up, as far as the engine lets that happen.
         """
         allowed = timedelta(seconds=invocation.timeout_seconds + OVERDUE_SECONDS)
+        # Nor after the first try: an engine that is busy has an answer the next time.
+        unanswered_since = self._unanswered.setdefault(invocation.id, time.monotonic())
+        if time.monotonic() < unanswered_since + OVERDUE_SECONDS:
+            return False
         if utc_now() < (invocation.started_at or invocation.created_at) + allowed:
             return False
         try:

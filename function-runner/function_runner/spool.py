@@ -54,14 +54,16 @@ class Spool:
         path = self._path(kept.invocation_id)
         unfinished = path.with_suffix(UNFINISHED)
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            if not self._folder.is_dir():
+                self._folder.mkdir(mode=0o700, exist_ok=True)
+                _sync(self._folder.parent)
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode=0o600)
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
             unfinished.rename(path)
-            self._sync_folder()
+            _sync(self._folder)
         except OSError as error:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
@@ -93,12 +95,14 @@ class Spool:
     def _path(self, invocation_id: str) -> Path:
         return self._folder / f"{invocation_id}{SUFFIX}"
 
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+
+def _sync(folder: Path) -> None:
+    """Bring the names in the folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _parsed(text: str) -> KeptResult:

@@ -72,7 +72,7 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(spool, tmp_path, monkey
         patch.setattr("os.fsync", full)
         with pytest.raises(NotKept, match="No space left"):
             spool.keep(a_result(1))
-    assert list((tmp_path / ".results").iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert spool.kept() == []
 
 
