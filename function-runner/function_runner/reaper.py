@@ -55,9 +55,8 @@ class Reaper:
         self._unused_logs: list[str] = []  # of containers of the previous runner
         # Containers whose records stay open until the engine answers again: they may still run, and deliver.
         self._left_open: set[str] = set()
-        self._unanswered: dict[
-            str, float
-        ] = {}  # since when the engine has said nothing about an invocation's container
+        # Since when the engine has said nothing about an invocation's container, by the invocation's id.
+        self._unanswered: dict[str, float] = {}
         self._rounds = Rounds(
             "reaper",
             self._round,
@@ -83,10 +82,10 @@ class Reaper:
 
         To be called before containers are served: one that is adopted must be known when it brings its result.
         """
-        self._invoker.record_kept()  # what has brought its result already need not be waited for
+        kept = self._invoker.record_kept()  # what has brought its result already need not be waited for
         # Now: once something has been adopted, its end may let the pool make containers that wait for an invocation.
         self._unused_logs = self._logs.unused()
-        running = [one for one in self._store.claimed() if one.status is Status.RUNNING]
+        running = [one for one in self._store.claimed() if one.status is Status.RUNNING and one.id not in kept]
         containers = self._containers_by_name() if running else None
         if containers is None:
             return
