@@ -153,7 +153,7 @@ class TestRetry:
         assert (record.attempt, record.delivered, record.result) == (2, 2, "slept")
         assert record.container_name != first
         assert record.error is None
-        assert "Status: failed" in runner.logs.read(first).decode()
+        wait_until(lambda: "Status: failed" in runner.logs.read(first).decode())  # beside the second attempt
 
     def test_not_for_ever(self, make_runner):
         runner = make_runner(retry_pause=0, max_attempts=2)
