@@ -162,7 +162,8 @@ class ExecutionEnvironment:
 
         Args:
             model: the model version it was told to load in advance.
-            on_change: called, from any thread, when it has become ready again or has ended by itself.
+            on_change: called, from any thread, when it has become ready again, or has ended by itself while no
+                invocation had it.
         """
         self.function = function
         self.image = image
@@ -375,6 +376,7 @@ class ExecutionEnvironment:
         summary = self._log.end_part()
         with self._lock:
             self._is_released = True
+            self.idle_since = time.monotonic()
         self._become_ready_again()
         return Facts(
             None,
@@ -442,6 +444,7 @@ class ExecutionEnvironment:
         """The container hung up while it waited for work: its process is ending, which the engine will tell later."""
         with self._lock:
             if self._state is not EnvironmentState.READY:
+                self._has_asked = False  # it may have, and does not wait for the answer any more
                 return
             self._state = EnvironmentState.GONE
         self._on_change(self)
@@ -567,12 +570,14 @@ class ExecutionEnvironment:
             # Before the hand-over nothing has happened yet; after it, nobody can know what did.
             failure = error if self._serving is None else Lost(f"The outcome is not known. {error.detail}")
         with self._lock:
-            was_ready = self._state is EnvironmentState.READY
+            is_nobodys = self._state is EnvironmentState.READY or (
+                self._state is EnvironmentState.BUSY and self._is_released
+            )
             self._state = EnvironmentState.GONE
         _fail(self._ready, failure)
         _fail(self._answer.result, failure)
         self._ended.set()
-        if was_ready:
+        if is_nobodys:
             self._on_change(self)
 
     def _note_progress(self, output: bytes) -> None:

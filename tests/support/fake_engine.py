@@ -72,6 +72,7 @@ class FakeContainer:
     lock: threading.Lock = field(default_factory=threading.Lock)
     killed: threading.Event = field(default_factory=threading.Event)
     connection: http.client.HTTPConnection | None = None
+    may_ask_again: threading.Event = field(default_factory=_open)  # while it is clear, it serves one and stands still
 
     def write(self, data: bytes) -> None:
         """What the process prints goes to the kept output and to everyone attached."""
@@ -91,6 +92,7 @@ class FakeContainer:
             for stream in self.streams:
                 stream.put(END)
         self.killed.set()
+        self.may_ask_again.set()
         sock = self.connection.sock if self.connection is not None else None
         if sock is not None:
             with contextlib.suppress(OSError):
@@ -312,6 +314,10 @@ class FakeEngine:
         with self._lock:
             del self._images[tag]
 
+    def hold_after_its_next_result(self, name: str) -> None:
+        """It does not ask for more work then, as a process that hangs."""
+        next(c for c in self._containers.values() if c.spec.name == name).may_ask_again.clear()
+
     def kill_from_outside(self, name: str, exit_code: int = 137) -> None:
         """What ``docker kill`` by hand does."""
         next(c for c in self._containers.values() if c.spec.name == name).end(exit_code)
@@ -405,6 +411,7 @@ def _serve(container: FakeContainer) -> None:
             api.post(f"/runtime/invocation/{invocation_id}/error", _report(error))
         else:
             api.post(f"/runtime/invocation/{invocation_id}/response", body)
+        container.may_ask_again.wait(HELD_SECONDS)
 
 
 class _Client:

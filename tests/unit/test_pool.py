@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from function_runner.errors import Busy, HandlerError, InitError, QueueTimeout, RunnerError, StoreUnavailable, TimedOut
+from function_runner.execution_environment import EnvironmentState
 from function_runner.invocation import Request, Start, Status
 from function_runner.store import Wanted
 from support.handlers import SLEEP
@@ -539,6 +540,53 @@ class TestReuse:
         with pytest.raises(TimedOut):
             runner.invoker.invoke(Request("sleep", {"seconds": 60}, timeout=0.1))
         assert runner.invoke("sleep").container_name != environment.name
+
+    def stands_still(self, runner):
+        """An environment that has served one invocation, is to serve more and does not ask for it."""
+        runner.add("count", COUNT, self.MANIFEST)
+        (environment,) = ready(runner, "count")
+        runner.engine.hold_after_its_next_result(environment.name)
+        runner.invoke("count")
+        assert list(runner.pool._planner.between.values()) == [environment]
+        return environment
+
+    def test_one_that_ends_between_two_invocations_is_cleared_away(self, runner):
+        environment = self.stands_still(runner)
+        runner.engine.kill_from_outside(environment.name)
+        wait_until(lambda: environment.name not in runner.pool.names())
+        record = runner.invoke("count")
+        assert (record.result, record.container_name != environment.name) == (1, True)
+
+    def test_one_that_ends_while_it_is_given_back_is_cleared_away(self, runner, monkeypatch):
+        runner.add("count", COUNT, self.MANIFEST)
+        (environment,) = ready(runner, "count")
+        release = environment.release
+
+        def release_the_dead(*arguments):
+            runner.engine.kill_from_outside(environment.name)
+            wait_until(lambda: environment.state is EnvironmentState.GONE)
+            return release(*arguments)
+
+        monkeypatch.setattr(environment, "release", release_the_dead)
+        runner.engine.hold_after_its_next_result(environment.name)
+        assert runner.invoke("count").container_name == environment.name
+        wait_until(lambda: environment.name not in runner.pool.names())
+
+    def test_one_that_does_not_ask_for_more_is_given_up(self, runner, monkeypatch):
+        monkeypatch.setattr("function_runner.pool.pool.SILENCE_SECONDS", 0)
+        environment = self.stands_still(runner)
+        runner.pool.look()
+        wait_until(lambda: environment.name not in runner.pool.names())
+        assert (
+            'smlops_warm_pool_retired_total{function="count",reason="silent"} 1.0'
+            in runner.metrics.render()[0].decode()
+        )
+        assert runner.invoke("count").container_name != environment.name
+
+    def test_one_that_does_not_ask_for_more_does_not_outlive_the_pool(self, runner):
+        self.stands_still(runner)
+        runner.pool.close()
+        assert (runner.pool.names(), runner.engine.containers()) == (set(), [])
 
     def test_one_at_a_time(self, make_runner):
         runner = make_runner(max_concurrency=4)

@@ -56,6 +56,8 @@ class Planner:
         self.running_long = 0  # of them, those of functions that may take long
         self.shelves: dict[str, Shelf] = {}
         self.environments: dict[str, ExecutionEnvironment] = {}  # by token; until their containers are removed
+        # By token, those that have served one invocation and have not asked for the next one yet: nobody has them.
+        self.between: dict[str, ExecutionEnvironment] = {}
         self.makings: dict[str, Making] = {}  # under way, by container name
         self.is_closed = False
         self.starts_nothing = False

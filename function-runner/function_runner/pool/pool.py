@@ -48,6 +48,7 @@ KEEPER_SECONDS = 1.0
 # The answer is on its way to the caller; what ends the container would compete with it for the interpreter.
 ANSWER_FIRST_SECONDS = 0.01
 MEMORY_SAMPLE_SECONDS = 2.0
+SILENCE_SECONDS = 30.0  # after which a container that was told that its result is accepted should have asked for more
 LOG_TAIL_LINES = 20  # shown of a container that failed to start
 DIAGNOSED_LINES = 40
 IMAGE_ATTEMPTS = 3
@@ -203,7 +204,11 @@ class Pool:
             return
         place.is_discarded = True
         if environment.may_serve_again and self._is_current(environment):
+            with self._lock:
+                self._planner.between[environment.token] = environment
             facts = environment.release(ending, invocation_id)
+            if environment.state is EnvironmentState.GONE:  # perhaps before it was between two: then nobody was told
+                self._changed(environment)
             self._give_back(place)
             record(facts)
         else:
@@ -367,6 +372,8 @@ class Pool:
         with self._lock:
             self._keeps_nothing = True  # what becomes ready from now on ends at once
             idle = [environment for shelf in self._planner.shelves.values() for environment in shelf.ready]
+            idle += self._planner.between.values()
+            self._planner.between.clear()
             for shelf in self._planner.shelves.values():
                 shelf.ready.clear()
         for environment in idle:
@@ -656,20 +663,23 @@ class Pool:
         return tuple(content.decode("utf-8", "replace").splitlines())
 
     def _changed(self, environment: ExecutionEnvironment) -> None:
-        """An environment has become ready again, or ended while it was waiting. Called from its own threads."""
+        """An environment has become ready again, or ended by itself. Called from its own threads."""
         with self._lock:
             shelf = self._planner.shelf(environment.function)
-            reason = "died"
-            if environment.state is EnvironmentState.READY:
-                if self._is_current(environment):
-                    shelf.ready.append(environment)
-                    self._planner.serve()
-                    return
+            was_between = self._planner.between.pop(environment.token, None) is not None
+            is_ready = environment.state is EnvironmentState.READY
+            if not was_between and (is_ready or environment not in shelf.ready):
+                return  # somebody has it, and will learn it; or it is being ended
+            if is_ready and self._is_current(environment):
+                shelf.ready.append(environment)
+                self._planner.serve()
+                return
+            if is_ready:
                 reason = "closed" if self._keeps_nothing else "source"
-            elif environment not in shelf.ready:
-                return  # somebody has it, and will learn it
             else:
-                shelf.ready.remove(environment)
+                reason = "died"
+                if not was_between:
+                    shelf.ready.remove(environment)
                 error = Killed(f"Container {environment.name} ended while it was waiting.")
                 self._diagnose(environment.function, error, ())
                 shelf.note_trouble(error, (), had_been_ready=True)
@@ -779,7 +789,7 @@ class Pool:
             self._retire(environment, "source")
 
     def _superfluous(self) -> list[tuple[ExecutionEnvironment, str]]:
-        """The ready environments that should not be (any more), taken off their shelves, with the reason."""
+        """The environments nobody has that should not be there (any more), taken out of the books, with the reason."""
         now = time.monotonic()
         with self._lock:
             shelves = list(self._planner.shelves.values())
@@ -793,6 +803,10 @@ class Pool:
                     if reason is not None:
                         shelf.ready.remove(environment)
                         found.append((environment, reason))
+            for environment in list(self._planner.between.values()):
+                if now - environment.idle_since > SILENCE_SECONDS:
+                    del self._planner.between[environment.token]
+                    found.append((environment, "silent"))
         return found
 
     @staticmethod

@@ -58,10 +58,13 @@ class Shelf:
         return stale
 
     def take_ready(self) -> ExecutionEnvironment | None:
-        """The environment that has been ready for longest, off the shelf; None when there is none."""
-        while self.ready:
-            environment = self.ready.popleft()
+        """The environment that has been ready for longest, off the shelf; None when there is none.
+
+        Those that have just ended stay: whoever tells the pool so takes them off and cleans up.
+        """
+        for environment in self.ready:
             if environment.state is EnvironmentState.READY:
+                self.ready.remove(environment)
                 if self.trouble is not None and time.monotonic() - environment.idle_since > HEALTHY_SECONDS:
                     self.trouble = None
                 return environment
