@@ -133,7 +133,9 @@ def create_app(settings: Settings | None = None, *, engine: ContainerEngine | No
         instance=instance,
         host_cpus=os.cpu_count() or 1,
     )
-    invoker = Invoker(settings, catalog, store, Spool(settings.logs_dir), models, pool, metrics)
+    spool = Spool(settings.logs_dir)
+    spool.remove_unfinished()
+    invoker = Invoker(settings, catalog, store, spool, models, pool, metrics)
     services = api.Services(
         settings=settings,
         catalog=catalog,

@@ -64,7 +64,7 @@ from function_runner.model_versions import ModelVersions
 from function_runner.pool import DIAGNOSED_LINES, Place, Pool
 from function_runner.retry import RETRYABLE, next_attempt
 from function_runner.settings import Settings
-from function_runner.spool import KeptResult, NotKept, Spool
+from function_runner.spool import KeptResult, NotKept, NotReadable, Spool
 from function_runner.store import Repeated, Store, digest
 from function_runner.strict_json import StrictJsonError, loads
 
@@ -72,6 +72,7 @@ log = logging.getLogger(__name__)
 
 # What a result may say about MLflow; copied into the record so that it can be found from there.
 MLFLOW_FIELDS = ("run_id", "experiment_id", "model_name", "model_version", "model_uri")
+MAX_MLFLOW_LENGTH = 1000
 
 
 RECORD_SECONDS = 300.0  # how long the caller of a result waits for a database that does not answer
@@ -566,16 +567,18 @@ class Invoker:
         return finished
 
     def record_kept(self) -> set[str]:
-        """Record the results that wait on disk. Returns the ids of those that wait on: the database is still away."""
+        """Record the results that wait on disk. Returns the ids of those that wait on: database or disk is away."""
         waiting = set()
-        for kept in self._spool.kept():
-            if self.is_under_way(kept.invocation_id):
+        for invocation_id in self._spool.ids():
+            if self.is_under_way(invocation_id):
                 continue  # somebody waits for it, and tries by himself
             try:
-                self._record_one_kept(kept)
-            except StoreUnavailable as error:
+                kept = self._spool.read(invocation_id)
+                if kept is not None:
+                    self._record_one_kept(kept)
+            except (StoreUnavailable, NotReadable) as error:
                 log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
-                waiting.add(kept.invocation_id)
+                waiting.add(invocation_id)
         return waiting
 
     def _record_one_kept(self, kept: KeptResult) -> None:
@@ -878,12 +881,18 @@ def _parse_result(function: str, body: bytes) -> Any:
 def _mlflow_facts(result: Any, journey: _Journey) -> dict[str, Any] | None:
     if not isinstance(result, dict):
         return None
-    facts = {name: result[name] for name in MLFLOW_FIELDS if isinstance(result.get(name), str | int)}
+    facts = {name: result[name] for name in MLFLOW_FIELDS if _may_be_a_fact(result.get(name))}
     environment = journey.place.environment
     asked = environment.function.model_of(journey.invocation.parameters) if environment is not None else None
     if asked is not None and asked[0] == facts.get("model_name"):
         facts["model_alias"] = asked[1]  # the result has the number that it meant
     return facts or None
+
+
+def _may_be_a_fact(value: Any) -> bool:
+    """What names something in MLflow is short; results may hold anything, and the columns of these have an index."""
+    is_name = isinstance(value, str | int) and not isinstance(value, bool)
+    return is_name and len(str(value)) <= MAX_MLFLOW_LENGTH
 
 
 def _phases(timings: Timings) -> Iterator[tuple[str, float]]:

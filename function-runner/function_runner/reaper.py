@@ -99,9 +99,9 @@ class Reaper:
         """Find every open record that nobody works on, and let it go on or give it its honest end.
 
         One that was handed to a container which still runs goes on: its result will be accepted. Of the others,
-        asynchronous ones wait again, as far as they may. A synchronous one that was handed over is ``lost``, unless
-        the engine can prove that it ran out of memory; one that was not is ``cancelled``, because its caller's
-        connection died with the runner.
+        asynchronous ones wait again, as far as they may. One for which that is over and that was handed over is
+        ``lost``, unless the engine can prove that it ran out of memory; a synchronous one that was not is
+        ``cancelled``, because its caller's connection died with the runner.
 
         While the engine cannot be asked, what was handed over stays open: its container may run, and deliver. When it
         answers and has nothing to say about one whose time is over, that one is ``lost``.

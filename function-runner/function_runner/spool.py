@@ -27,6 +27,10 @@ class NotKept(Exception):
     """The result could not be written; the disk is full, or the folder read-only."""
 
 
+class NotReadable(Exception):
+    """The result is on disk, which does not give it just now."""
+
+
 @dataclass(frozen=True)
 class KeptResult:
     """What is to be recorded of an invocation that has succeeded."""
@@ -69,21 +73,42 @@ class Spool:
                 unfinished.unlink(missing_ok=True)
             raise NotKept(str(error)) from error
 
-    def kept(self) -> list[KeptResult]:
-        """All of them. What cannot be read is left where it is, and said in our log."""
+    def ids(self) -> list[str]:
+        """The ids of the invocations whose results are here, in their order."""
         try:
-            paths = sorted(path for path in self._folder.iterdir() if path.suffix == SUFFIX)
+            return sorted(path.stem for path in self._folder.iterdir() if path.suffix == SUFFIX)
         except (FileNotFoundError, NotADirectoryError):  # there never was any
             return []
-        found = []
-        for path in paths:
-            try:
-                found.append(_parsed(path.read_text("ascii")))
-            except FileNotFoundError:  # recorded just now
-                continue
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.error("result unreadable: %s: %s", path.name, error, extra={"action": "result_unreadable"})
-        return found
+        except OSError as error:
+            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
+            return []
+
+    def read(self, invocation_id: str) -> KeptResult | None:
+        """What is kept for this invocation. None: nothing (any more), or nothing that could ever be read.
+
+        The latter is left where it is, and said in our log.
+
+        Raises:
+            NotReadable: the disk does not give it; it may the next time.
+        """
+        path = self._path(invocation_id)
+        try:
+            return _parsed(path.read_bytes())
+        except FileNotFoundError:  # recorded just now
+            return None
+        except OSError as error:
+            raise NotReadable(f"{path.name}: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("result unreadable: %s: %s", path.name, error, extra={"action": "result_unreadable"})
+            return None
+
+    def remove_unfinished(self) -> None:
+        """Remove what a runner that died had begun to write. Only while nobody keeps anything."""
+        try:
+            for path in self._folder.glob(f"*{UNFINISHED}"):
+                path.unlink(missing_ok=True)
+        except OSError as error:  # nothing depends on it
+            log.warning("unfinished result not removed: %s", error, extra={"action": "result_not_removed"})
 
     def forget(self, invocation_id: str) -> None:
         """The database has it, or will never take it. What is not there need not be forgotten."""
@@ -105,8 +130,8 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _parsed(text: str) -> KeptResult:
-    content = json.loads(text)
+def _parsed(written: bytes) -> KeptResult:
+    content = json.loads(written)
     return KeptResult(
         invocation_id=content["invocation_id"],
         finished_at=datetime.fromisoformat(content["finished_at"]),

@@ -36,7 +36,7 @@ from function_runner.errors import (
     TimedOut,
 )
 from function_runner.invocation import LogState, Request, Start, Status, Timings, utc_now
-from function_runner.spool import NotKept
+from function_runner.spool import NotKept, NotReadable
 from function_runner.store import Wanted
 from support.handlers import SLEEP
 from support.waiting import wait_until
@@ -670,14 +670,14 @@ class TestSpool:
         assert record.finished_at >= record.started_at
         assert record.log_state is LogState.COMPLETE
         assert "Status: succeeded" in runner.log(record)
-        assert runner.spool.kept() == []
+        assert runner.spool.ids() == []
 
     def test_while_it_is_away_nothing_is_decided(self, runner, away):
         invocation_id, _ = unrecorded(runner, away)
         with away():
             runner.reaper.reconcile()
         assert runner.store.get(invocation_id).status is Status.RUNNING
-        assert [kept.invocation_id for kept in runner.spool.kept()] == [invocation_id]
+        assert runner.spool.ids() == [invocation_id]
 
     def test_it_survives_the_runner(self, runner, away):
         invocation_id, _ = unrecorded(runner, away, a=1)
@@ -701,7 +701,7 @@ class TestSpool:
 
         monkeypatch.setattr(runner.store, "finish", wait)
         invocation_id = runner.invoker.invoke(Request("echo", {}), patience=0).id
-        wait_until(runner.spool.kept)
+        wait_until(runner.spool.ids)
         after = runner.crash()
         after.reaper.adopt_running()
         assert after.store.get(invocation_id).status is Status.SUCCEEDED
@@ -722,12 +722,25 @@ class TestSpool:
         assert made.mlflow == {"run_id": "r1", "model_name": "m", "model_version": "3"}
         assert (nothing.status, nothing.result) == (Status.SUCCEEDED, None)
 
+    def test_one_that_the_disk_does_not_give_is_waited_for(self, runner, away, monkeypatch):
+        invocation_id, _ = unrecorded(runner, away)
+
+        def broken(_):
+            raise NotReadable("Input/output error")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runner.spool, "read", broken)
+            runner.reaper.reconcile()
+            assert runner.store.get(invocation_id).status is Status.RUNNING
+        runner.reaper.reconcile()
+        assert runner.store.get(invocation_id).status is Status.SUCCEEDED
+
     def test_one_that_ended_otherwise_meanwhile_stays_so(self, runner, away):
         invocation_id, _ = unrecorded(runner, away)
         runner.store.finish(invocation_id, status=Status.LOST, finished_at=utc_now(), timings=Timings())
         runner.reaper.reconcile()
         assert runner.store.get(invocation_id).status is Status.LOST
-        assert runner.spool.kept() == []
+        assert runner.spool.ids() == []
 
     def test_it_cannot_be_cancelled_any_more(self, runner, away):
         invocation_id, _ = unrecorded(runner, away)
@@ -774,6 +787,14 @@ class TestSpool:
         assert "it may be lost" in detail
         runner.reaper.reconcile()
         assert runner.store.get(invocation_id).status is Status.LOST
+
+
+def test_what_cannot_name_anything_in_mlflow_is_no_fact_of_it(runner):
+    runner.add("made", "def handler(event, context):\n    return event\n")
+    result = {"run_id": "r" * 1001, "model_name": ["m"], "model_version": True, "experiment_id": 0, "model_uri": ""}
+    record = runner.settled(runner.invoke("made", **result).id)
+    assert record.result == result
+    assert record.mlflow == {"experiment_id": "0", "model_uri": ""}
 
 
 def test_an_engine_that_goes_away_while_it_runs_leaves_the_outcome_unknown(runner):
