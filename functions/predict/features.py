@@ -102,8 +102,8 @@ class Signature:
         for number, row in enumerate(rows):
             for index, (column, value) in enumerate(zip(self.columns, row, strict=True)):
                 if warning := column.warning(value):
-                    place = column.name or f"feature {index}"
-                    found.append(f"{place}: {warning}" if single else f"row {number}, {place}: {warning}")
+                    place = column.name or f"feature {index + 1}"  # these are words for people, who count from 1
+                    found.append(f"{place}: {warning}" if single else f"row {number + 1}, {place}: {warning}")
         return _shortened(found, "warnings")
 
     def _read_row(self, row: Any, pointer: str, problems: list[str]) -> Row:

@@ -231,4 +231,5 @@ def test_the_progress_and_the_trials_of_a_search_are_shown_as_they_come(open_fun
     expect(result.get_by_role("heading", name="Confusion matrix")).to_be_visible()
     trials = result.get_by_role("group", name="Trials").get_by_role("row")
     expect(trials).to_have_count(7)
-    expect(trials.filter(has_text="best").first).to_contain_text("0.9")
+    expect(trials.filter(has_text="best")).to_have_count(1)
+    expect(trials.filter(has_text="best")).to_contain_text("0.9")

@@ -58,7 +58,7 @@ class ComparePage extends WatchingElement {
 
   #versions({ versions, metrics, parameters }) {
     const rows = (title, values) => html`
-      <tr class="group"><th scope="rowgroup" colspan=${versions.length + 1}>${title}</th></tr>
+      <tr class="section"><th scope="rowgroup" colspan=${versions.length + 1}>${title}</th></tr>
       ${values.filter((one) => one.differs || !this.#onlyDifferences).map((one) => html`<tr><th scope="row">${words(one.name)}</th>${cells(versions.map(({ version }) => one.values[version]), (value) => show(value), "numeral")}</tr>`)}`;
     return html`<section class="panel" aria-label="Versions side by side">
       <label class="check"><input type="checkbox" class="form-check-input" .checked=${this.#onlyDifferences} @change=${(event) => { this.#onlyDifferences = event.target.checked; this.update(); }}> Only what differs</label>

@@ -135,7 +135,7 @@ class OverviewPage extends WatchingElement {
         <thead><tr><th scope="col">Function</th><th scope="col" class="numeral">Invocations</th><th scope="col" class="numeral">Failed</th><th scope="col" class="numeral">Median</th><th scope="col" class="numeral">95 %</th><th scope="col">Containers</th></tr></thead>
         <tbody>${busy.map((name) => {
           const one = figures.get(name);
-          return html`<tr><th scope="row"><a href=${linkTo("functions", name)}>${name}</a></th><td class="numeral">${one?.count ?? 0}</td><td class="numeral">${one?.failures ?? 0}</td><td class="numeral">${duration(one?.total_ms.p50)}</td><td class="numeral">${duration(one?.total_ms.p95)}</td><td class="quiet">${pools[name] ? poolWords(pools[name]) || "none is kept ready" : "removed"}</td></tr>`;
+          return html`<tr><th scope="row"><a href=${linkTo("functions", name)}>${name}</a></th><td class="numeral">${one?.count ?? 0}</td><td class="numeral">${one?.failures ?? 0}</td><td class="numeral">${duration(one?.total_ms.p50)}</td><td class="numeral">${duration(one?.total_ms.p95)}</td><td class="quiet text-nowrap">${pools[name] ? poolWords(pools[name]) || "none is kept ready" : "removed"}</td></tr>`;
         })}</tbody>
       </table></div>`}
       ${quiet.length === 0 ? nothing : html`<p class="quiet below">${busy.length === 0 ? "No calls" : "Without calls"} in this time: ${quiet.map((name, index) => html`${index > 0 ? ", " : nothing}<a href=${linkTo("functions", name)}>${name}</a>`)}.</p>`}`;

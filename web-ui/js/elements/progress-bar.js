@@ -10,7 +10,7 @@ class ProgressBar extends AppElement {
     const progress = this.progress;
     if (!progress) return nothing;
     const bar = progress.total === null ? html`<progress aria-label="Progress"></progress>` : html`<progress aria-label="Progress" max=${progress.total} .value=${progress.done}></progress>`;
-    return html`<div class="progress-bar">${bar}<p class="quiet wrap">${progressWords(progress)}${progress.message ? html` · ${progress.message}` : nothing}</p></div>`;
+    return html`<div class="so-far">${bar}<p class="quiet wrap">${progressWords(progress)}${progress.message ? html` · ${progress.message}` : nothing}</p></div>`;
   }
 }
 

@@ -48,19 +48,29 @@ class TrialList extends AppElement {
   template() {
     if (this.#trials.length === 0) return nothing;
     const [{ measure }] = this.#trials;
-    const best = Math.max(...this.#trials.map(({ score }) => score));
+    const best = bestOf(this.#trials);
     const names = [...new Set(this.#trials.flatMap(({ parameters }) => Object.keys(parameters)))];
     return html`
       <h3>Trials</h3>
       <div class="table-scroll trials" tabindex="0" role="group" aria-label="Trials"><table class="table table-sm">
         <thead><tr><th scope="col">Trial</th><th scope="col" class="numeral">${words(measure)}</th>${names.map((name) => html`<th scope="col" class="numeral">${words(name)}</th>`)}</tr></thead>
-        <tbody>${[...this.#trials].reverse().map((one) => html`<tr aria-current=${one.score === best ? "true" : "false"}><th scope="row">${one.number}${one.score === best ? html` <span class="tag">best</span>` : nothing}</th><td class="numeral">${one.score.toFixed(4)}</td>${names.map((name) => html`<td class="numeral">${name in one.parameters ? JSON.stringify(one.parameters[name]) : ""}</td>`)}</tr>`)}</tbody>
+        <tbody>${[...this.#trials].reverse().map((one) => html`<tr aria-current=${one === best ? "true" : "false"}><th scope="row" class="text-nowrap">${one.number}${one === best ? html` <span class="tag">best</span>` : nothing}</th><td class="numeral">${one.score.toFixed(4)}</td>${names.map((name) => html`<td class="numeral">${name in one.parameters ? shown(one.parameters[name]) : ""}</td>`)}</tr>`)}</tbody>
       </table></div>`;
   }
 }
 
 function isTrial(progress) {
   return /^trial \d/.test(progress?.message ?? "");
+}
+
+/** The one that wins: the first of those with the highest score. One that could not be measured never does. */
+function bestOf(trials) {
+  return trials.reduce((best, one) => (one.score > (best?.score ?? -Infinity) ? one : best), undefined);
+}
+
+function shown(value) {
+  if (value === null) return "none";
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function trialsIn(text) {

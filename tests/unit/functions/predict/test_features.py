@@ -145,5 +145,5 @@ def test_outside_of_the_training_range_is_a_warning(signature):
         "sepal length (cm): 50 is outside of the training range, 4.3 to 7.9"
     ]
     assert ranged.warnings([ROW, [1.0, 0, 0, 0]], single=False) == [
-        "row 1, sepal length (cm): 1 is outside of the training range, 4.3 to 7.9"
+        "row 2, sepal length (cm): 1 is outside of the training range, 4.3 to 7.9"
     ]
