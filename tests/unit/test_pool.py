@@ -573,8 +573,8 @@ class TestReuse:
         wait_until(lambda: environment.name not in runner.pool.names())
 
     def test_one_that_does_not_ask_for_more_is_given_up(self, runner, monkeypatch):
-        monkeypatch.setattr("function_runner.pool.pool.SILENCE_SECONDS", 0)
         environment = self.stands_still(runner)
+        monkeypatch.setattr("function_runner.pool.pool.SILENCE_SECONDS", 0)
         runner.pool.look()
         wait_until(lambda: environment.name not in runner.pool.names())
         assert (
