@@ -853,7 +853,7 @@ def test_what_was_left_out_is_not_missing(logs, tmp_path):
 
 
 def test_a_log_that_is_too_long_is_not_compared(logs, tmp_path, monkeypatch):
-    monkeypatch.setattr("function_runner.logs.COMPARED_LINES", 0)
+    monkeypatch.setattr("function_runner.logs.file.COMPARED_LINES", 0)
     content, output = shared(9)
     (tmp_path / f"{NAME}.log").write_bytes(content)
     logs.append_missing(NAME, output + b"late\n")
