@@ -375,7 +375,7 @@ class TestCancel:
         assert runner.log(settled).splitlines()[-1].endswith("Status: cancelled")
 
     def test_again_when_the_engine_was_away_the_first_time(self, runner, monkeypatch):
-        monkeypatch.setattr("function_runner.invoker.CANCEL_SECONDS", 0.3)
+        monkeypatch.setattr("function_runner.invoker.invoker.CANCEL_SECONDS", 0.3)
         runner.add("sleep", SLEEP)
         record = runner.invoker.invoke(Request("sleep", runner.until_woken()), patience=0)
         is_running(runner, record.id)
@@ -595,7 +595,7 @@ class TestIdempotency:
 
     def test_an_expired_key_is_free(self, runner, monkeypatch):
         runner.add("echo", ECHO)
-        monkeypatch.setattr("function_runner.invoker.KEY_HOURS", 0)
+        monkeypatch.setattr("function_runner.invoker.invoker.KEY_HOURS", 0)
         first = runner.invoker.invoke(Request("echo", {}, idempotency_key="k"))
         assert runner.invoker.invoke(Request("echo", {}, idempotency_key="k")).id != first.id
         assert runner.store.forget_keys() == 1
@@ -823,7 +823,7 @@ class TestAfterACrash:
         record = runner.invoker.invoke(Request("sleep", runner.until_woken(), timeout=600), patience=0)
         is_running(runner, record.id)
         runner = runner.crash()
-        for module in ("reaper", "invoker"):  # the next runner comes when there is half a second left
+        for module in ("reaper", "invoker.invoker"):  # the next runner comes when there is half a second left
             monkeypatch.setattr(f"function_runner.{module}.utc_now", lambda: utc_now() + timedelta(seconds=599.5))
         runner.reaper.reconcile()
         late = ended(runner, record.id, Status.TIMED_OUT)

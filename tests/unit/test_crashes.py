@@ -29,7 +29,7 @@ MANIFESTS = {
 def the_dead_do_not_linger(monkeypatch):
     """What is left of a runner that is gone need not try for half a minute to write."""
     monkeypatch.setattr("function_runner.store.database.PERSISTENCE_SECONDS", 0.3)
-    monkeypatch.setattr("function_runner.invoker.RECORD_SECONDS", 0.3)
+    monkeypatch.setattr("function_runner.invoker.invoker.RECORD_SECONDS", 0.3)
 
 
 @pytest.fixture

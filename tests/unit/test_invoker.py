@@ -628,7 +628,7 @@ def test_a_result_waits_for_a_database_that_is_away(runner, monkeypatch):
 @pytest.fixture
 def away(runner, monkeypatch):
     """While this is open, the database takes no end of any invocation, and nobody waits for long."""
-    monkeypatch.setattr("function_runner.invoker.RECORD_SECONDS", 0)
+    monkeypatch.setattr("function_runner.invoker.invoker.RECORD_SECONDS", 0)
 
     def refuse(*_, **__):
         raise StoreUnavailable("The database is away.")

@@ -65,7 +65,7 @@ def test_what_makes_no_sense_is_said_and_left(spool, tmp_path, caplog, content):
     broken = tmp_path / ".results" / "z.json"
     broken.write_bytes(content)
     assert kept_in(spool) == [kept, None]
-    assert ["unreadable" in entry.message for entry in caplog.records] == [True]
+    assert sum("unreadable" in entry.message for entry in caplog.records) == 1
     assert broken.exists()
 
 

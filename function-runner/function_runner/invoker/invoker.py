@@ -1,12 +1,4 @@
-"""The journey of one invocation, from the door to the answer. Nothing else knows the order of its steps.
-
-    synchronous:   look up -> validate -> enter -> record -> (wait -> record) -> dispatch -> record -> answer
-    asynchronous:  look up -> validate -> record -> answer;   later: enter -> (wait) -> record -> dispatch -> record
-
-A synchronous one that finds an execution environment ready is recorded together with it, by one commit, and does not
-wait. An asynchronous one waits in the record itself until the dispatcher claims it and calls `Invoker.run`.
-Read `Invoker.invoke`, `Invoker.submit`, `Invoker.run` and `Invoker._travel` from top to bottom; all else is detail.
-"""
+"""The journey itself: its doors, its steps, and its end."""
 
 import json
 import logging
@@ -15,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -32,10 +24,8 @@ from function_runner.errors import (
     HandlerNotFound,
     HandlerRefused,
     HandlerUnavailable,
-    InvalidResult,
     InvocationNotFound,
     Lost,
-    QueueTimeout,
     RunnerError,
     StoreUnavailable,
     TimedOut,
@@ -43,37 +33,40 @@ from function_runner.errors import (
 from function_runner.execution_environment import Ending, ExecutionEnvironment, Facts, Work
 from function_runner.function import Function
 from function_runner.invocation import (
-    Callback,
     Deadline,
-    HandOver,
     IdempotencyKey,
     Invocation,
     LogState,
     Mode,
-    ModelVersion,
     Progress,
     Request,
-    Start,
     Status,
     Timings,
     new_invocation_id,
     utc_now,
 )
+from function_runner.invoker.facts import (
+    error_record,
+    hand_over_to,
+    mlflow_facts,
+    model_to_tell,
+    names_of,
+    new_record,
+    parsed_result,
+    said_of,
+    status_of,
+)
+from function_runner.invoker.journey import Journey, log_step, phases
+from function_runner.invoker.keyed_locks import KeyedLocks
 from function_runner.metrics import Metrics
 from function_runner.model_versions import ModelVersions
-from function_runner.pool import DIAGNOSED_LINES, Place, Pool
+from function_runner.pool import DIAGNOSED_LINES, Pool
 from function_runner.retry import RETRYABLE, next_attempt
 from function_runner.settings import Settings
 from function_runner.spool import KeptResult, NotKept, NotReadable, Spool
 from function_runner.store import Repeated, Store, digest
-from function_runner.strict_json import StrictJsonError, loads
 
 log = logging.getLogger(__name__)
-
-# What a result may say about MLflow; copied into the record so that it can be found from there.
-MLFLOW_FIELDS = ("run_id", "experiment_id", "model_name", "model_version", "model_uri")
-MAX_MLFLOW_LENGTH = 1000
-
 
 RECORD_SECONDS = 300.0  # how long the caller of a result waits for a database that does not answer
 KILL_SECONDS = 10.0  # how long the invocations of killed containers may take to end
@@ -93,33 +86,6 @@ class _NotRecorded(Exception):
         told = "it is kept and will be in the record soon" if is_kept else "it may be lost"
         self.cause = StoreUnavailable(
             f"The function has returned its result, but that cannot be recorded right now: {told}. {cause.detail}"
-        )
-
-
-@dataclass
-class _Journey:
-    """What is known of an invocation under way."""
-
-    invocation: Invocation
-    place: Place
-    model: ModelVersion | None  # what the parameters ask for, where that is known
-    leave: ExitStack = field(default_factory=ExitStack)  # what is given back at the end
-    handed_over_at: float | None = None
-    record_ms: float | None = None
-    run_ms: float | None = None
-    result_at: float | None = None  # when the result had come
-    is_cancelled: bool = False
-    ended_as: Status | None = None  # of this attempt; the invocation itself may be tried again
-
-    @property
-    def timings(self) -> Timings:
-        now = time.monotonic()
-        return replace(
-            self.place.timings,
-            record_ms=_rounded(self.record_ms),
-            run_ms=_rounded(self.run_ms),
-            result_ms=_rounded((now - self.result_at) * 1000 if self.result_at is not None else None),
-            total_ms=_rounded((now - self.place.asked_at) * 1000),
         )
 
 
@@ -150,8 +116,8 @@ class Invoker:
         # Guarded by the condition:
         # Of the invocations under way. One may be in two hands for a moment: put back by one, and claimed again.
         self._ids: Counter[str] = Counter()
-        self._journeys: dict[str, _Journey] = {}  # of those, the ones that are recorded
-        self._keys = _KeyedLocks()
+        self._journeys: dict[str, Journey] = {}  # of those, the ones that are recorded
+        self._keys = KeyedLocks()
         self._is_draining = False
 
     @property
@@ -216,7 +182,7 @@ class Invoker:
                 )
             accepted = self._store.start(
                 replace(
-                    _accepted(new_invocation_id(), function, parameters, request),
+                    new_record(new_invocation_id(), function, parameters, request),
                     mode=Mode.ASYNC,
                     max_attempts=self._settings.max_attempts,
                     expires_at=now + timedelta(seconds=self._settings.max_queue_age),
@@ -237,7 +203,7 @@ class Invoker:
                 waited = (utc_now() - invocation.created_at).total_seconds()
                 with self._pool.enter(function, invocation.id, waited=max(0.0, waited)) as place:
                     model = self._models.resolve(*wanted) if wanted else None
-                    self._complete_unwatched(self._remember(_Journey(invocation, place, model)))
+                    self._complete_unwatched(self._remember(Journey(invocation, place, model)))
         except RunnerError as error:  # it got no place, or its function is not there any more
             self._end_unstarted(invocation, error)
 
@@ -251,7 +217,7 @@ class Invoker:
         place = self._pool.adopt(environment, invocation.id, waited=waited, running=running)
         leave.enter_context(place)
         environment.tell_progress(self._record_progress(invocation.id))
-        journey = _Journey(invocation, place, None, leave, handed_over_at=monotonic - running)
+        journey = Journey(invocation, place, None, leave, handed_over_at=monotonic - running)
         self._go_on(self._remember(journey))
 
     def request_to_replay(self, original: Invocation, *, like_then: bool, caller: str | None = None) -> Request:
@@ -286,7 +252,7 @@ class Invoker:
         retry_on = function.retry_on if function is not None else ()
         due = next_attempt(invocation, error, utc_now(), pause=self._settings.retry_pause, retry_on=retry_on)
         if due is None or not self._store.put_back(
-            invocation.id, not_before=due, error=_error_record(invocation, error)
+            invocation.id, not_before=due, error=error_record(invocation, error)
         ):
             return False
         self._metrics.retried(invocation.function)
@@ -342,7 +308,7 @@ class Invoker:
             self._end(invocation_id)
         record = self._look(invocation_id, 0)
         if record.status.is_terminal and record.status is not Status.CANCELLED:
-            raise AlreadyEnded(f"The invocation has ended already: it {_said(record.status)}.", **_names(record))
+            raise AlreadyEnded(f"The invocation has ended already: it {said_of(record.status)}.", **names_of(record))
         return record
 
     def drain(self, grace_seconds: float) -> bool:
@@ -394,37 +360,37 @@ class Invoker:
 
     def _begin(
         self, function: Function, parameters: dict[str, Any], request: Request, key: IdempotencyKey | None
-    ) -> _Journey:
+    ) -> Journey:
         """Enter the pool and record the invocation."""
         wanted = function.model_of(parameters)
         model = self._models.resolve(*wanted) if wanted else None
-        accepted = _accepted(new_invocation_id(), function, parameters, request)
+        accepted = new_record(new_invocation_id(), function, parameters, request)
         with ExitStack() as leave:
             leave.enter_context(self._under_way(accepted.id, function.name))
             place = leave.enter_context(self._pool.enter(function, accepted.id))
-            hand_over = _hand_over(place.environment, place.start) if place.need_not_wait else None
+            hand_over = hand_over_to(place.environment, place.start) if place.need_not_wait else None
             recorded = self._store.start(accepted, hand_over=hand_over, key=key)
-            return self._remember(_Journey(recorded, place, model, leave.pop_all()))
+            return self._remember(Journey(recorded, place, model, leave.pop_all()))
 
-    def _remember(self, journey: _Journey) -> _Journey:
+    def _remember(self, journey: Journey) -> Journey:
         """So that it can be found by whoever wants to cancel it."""
         self._journeys[journey.invocation.id] = journey
         return journey
 
-    def _complete(self, journey: _Journey) -> Invocation:
+    def _complete(self, journey: Journey) -> Invocation:
         """To the end of the journey."""
         with journey.leave:
             try:
                 return self._travel(journey)
             finally:
-                _log(journey, "answered")
+                log_step(journey, "answered")
 
-    def _go_on(self, journey: _Journey) -> None:
+    def _go_on(self, journey: Journey) -> None:
         """To the end of the journey, in the background."""
         name = f"journey-{journey.invocation.function}"
         threading.Thread(target=self._complete_unwatched, args=(journey,), name=name, daemon=True).start()
 
-    def _complete_unwatched(self, journey: _Journey) -> None:
+    def _complete_unwatched(self, journey: Journey) -> None:
         """To the end of the journey, where nobody waits for how it ends: the record tells."""
         try:
             self._complete(journey)
@@ -433,23 +399,23 @@ class Invoker:
         except Exception:  # an edge: nobody looks at what this thread raises
             log.exception("journey failed", extra={"action": "failed", "invocation_id": journey.invocation.id})
 
-    def _travel(self, journey: _Journey) -> Invocation:
+    def _travel(self, journey: Journey) -> Invocation:
         """Wait, dispatch, record, answer."""
         deadline = Deadline.after(self._settings.sync_wait_limit)
         place = journey.place
         try:
             if journey.invocation.status is not Status.RUNNING:
                 if not place.need_not_wait:
-                    _log(journey, "accepted")
+                    log_step(journey, "accepted")
                     self._pool.wait(place, deadline, announce=self._announce(journey))
                 self._record_hand_over(journey)
             if journey.handed_over_at is None:
                 self._dispatch(journey, deadline)
-            result = _parse_result(journey.invocation.function, self._await_result(journey))
+            result = parsed_result(journey.invocation.function, self._await_result(journey))
             return self._record_success(journey, result)
         except _NotRecorded as error:
             # There is a result and no way to keep it: calling that a failure would be another lie.
-            error.cause.members = {**_names(journey.invocation), **error.cause.members}
+            error.cause.members = {**names_of(journey.invocation), **error.cause.members}
             raise error.cause from None
         except RunnerError as error:
             raise self._recorded(journey, error) from error.__cause__
@@ -460,7 +426,7 @@ class Invoker:
         finally:
             self._let_go(journey)
 
-    def _recorded(self, journey: _Journey, error: RunnerError) -> RunnerError:
+    def _recorded(self, journey: Journey, error: RunnerError) -> RunnerError:
         """Record that the attempt failed. Returns what its caller is told."""
         if isinstance(error, RETRYABLE) and self._is_to_be_cancelled(journey):
             error = Cancelled("The invocation was cancelled while it ran; its container was killed.")
@@ -468,26 +434,26 @@ class Invoker:
         environment = journey.place.environment
         if environment is not None and isinstance(error, REPORTED):
             environment.acknowledge(accepted=True)  # what it reported is the record
-        error.members = {**_names(finished), **error.members}
+        error.members = {**names_of(finished), **error.members}
         return error
 
-    def _announce(self, journey: _Journey) -> Callable[[str | None], None]:
+    def _announce(self, journey: Journey) -> Callable[[str | None], None]:
         def announce(container_name: str | None) -> None:
             journey.invocation = replace(journey.invocation, status=Status.STARTING, container_name=container_name)
             if not self._store.mark_starting(journey.invocation.id, container_name=container_name):
                 raise Lost("The invocation was ended by somebody else before it started.")
-            _log(journey, "starting")
+            log_step(journey, "starting")
 
         return announce
 
-    def _record_hand_over(self, journey: _Journey) -> None:
+    def _record_hand_over(self, journey: Journey) -> None:
         """``running`` is durable before the first byte goes out."""
-        hand_over = _hand_over(journey.place.environment, journey.place.start)
+        hand_over = hand_over_to(journey.place.environment, journey.place.start)
         if hand_over is None or not self._store.mark_running(journey.invocation.id, hand_over):
             raise Lost("The invocation was ended by somebody else before it was handed over.")
         journey.invocation = hand_over.of(journey.invocation)
 
-    def _dispatch(self, journey: _Journey, deadline: Deadline) -> None:
+    def _dispatch(self, journey: Journey, deadline: Deadline) -> None:
         """Hand the invocation over."""
         invocation, environment = journey.invocation, journey.place.environment
         if environment is None:
@@ -498,15 +464,15 @@ class Invoker:
         journey.handed_over_at = time.monotonic()
         if journey.place.served_at is not None:
             journey.record_ms = (journey.handed_over_at - journey.place.served_at) * 1000
-        work = Work(invocation.id, event, timeout, deadline_ms, _told(journey.model, environment))
+        work = Work(invocation.id, event, timeout, deadline_ms, model_to_tell(journey.model, environment))
         environment.tell_progress(self._record_progress(invocation.id))
         environment.hand_over(work)
         # While the container is at work, there is time for what would otherwise keep the caller waiting.
         self._pool.publish_log(environment)
-        _log(journey, "running")
+        log_step(journey, "running")
         self._metrics.started(invocation.function, str(invocation.start))
 
-    def _await_result(self, journey: _Journey) -> bytes:
+    def _await_result(self, journey: Journey) -> bytes:
         """The result, as the container sent it."""
         environment = journey.place.environment
         if environment is None:
@@ -521,14 +487,14 @@ class Invoker:
             journey.result_at = time.monotonic()
             journey.run_ms = (journey.result_at - (journey.handed_over_at or journey.result_at)) * 1000
 
-    def _record_success(self, journey: _Journey, result: Any) -> Invocation:
+    def _record_success(self, journey: Journey, result: Any) -> Invocation:
         """Make the result durable. The container is told that it was accepted only afterwards.
 
         Raises:
             Lost: somebody else had ended the invocation.
             _NotRecorded: the database stayed away. The record stays open, until the reaper finds what was kept.
         """
-        mlflow = _mlflow_facts(result, journey)
+        mlflow = mlflow_facts(result, journey.place.environment, journey.invocation.parameters)
         try:
             finished = self._finish(journey, Status.SUCCEEDED, result=result, mlflow=mlflow, is_tried_once=True)
         except StoreUnavailable as error:
@@ -541,7 +507,7 @@ class Invoker:
         self._note_model(mlflow)
         return finished
 
-    def _record_late(self, journey: _Journey, result: Any, mlflow: Mapping[str, Any] | None) -> Invocation:
+    def _record_late(self, journey: Journey, result: Any, mlflow: Mapping[str, Any] | None) -> Invocation:
         """As `_record_success`, once the database has refused the result: it waits on disk meanwhile."""
         patience = Deadline.after(RECORD_SECONDS)
         invocation_id = journey.invocation.id
@@ -612,8 +578,8 @@ class Invoker:
         if self._models.learn(name, str(version)):
             self._pool.look()
 
-    def _record_failure(self, journey: _Journey, error: RunnerError) -> Invocation:
-        journey.ended_as = status = _status_of(error)
+    def _record_failure(self, journey: Journey, error: RunnerError) -> Invocation:
+        journey.ended_as = status = status_of(error)
         self._diagnose(journey, error)
         try:
             if self.try_again(journey.invocation, error, journey.place.function):
@@ -622,13 +588,13 @@ class Invoker:
             return self._finish(
                 journey,
                 status,
-                error=_error_record(journey.invocation, error),
+                error=error_record(journey.invocation, error),
                 container_name=error.members.get("container_name"),
                 exit_code=error.members.get("exit_code"),
                 oom_killed=True if error.code == "out_of_memory" else None,
             )
         except StoreUnavailable as unavailable:
-            unavailable.members = {**_names(journey.invocation), **unavailable.members}
+            unavailable.members = {**names_of(journey.invocation), **unavailable.members}
             raise
 
     def _end_unstarted(self, invocation: Invocation, error: RunnerError) -> None:
@@ -637,12 +603,12 @@ class Invoker:
             if not self.try_again(invocation, error):
                 self._store.finish(
                     invocation.id,
-                    status=_status_of(error),
+                    status=status_of(error),
                     finished_at=utc_now(),
                     timings=Timings(),
-                    error=_error_record(invocation, error),
+                    error=error_record(invocation, error),
                 )
-                self._metrics.invocation_finished(invocation.function, invocation.mode, _status_of(error))
+                self._metrics.invocation_finished(invocation.function, invocation.mode, status_of(error))
         except StoreUnavailable as unavailable:  # the reaper will find it
             log.warning("%s", unavailable, extra={"action": "record_failed", "invocation_id": invocation.id})
 
@@ -667,10 +633,10 @@ class Invoker:
                 status=Status.CANCELLED,
                 finished_at=utc_now(),
                 timings=Timings(),
-                error=_error_record(record, Cancelled("The invocation was cancelled before it began.")),
+                error=error_record(record, Cancelled("The invocation was cancelled before it began.")),
             )
 
-    def _stop(self, journey: _Journey) -> None:
+    def _stop(self, journey: Journey) -> None:
         """End its wait, or its container. Its own thread records what came of it."""
         journey.is_cancelled = True
         if self._pool.send_away(journey.place, Cancelled("The invocation was cancelled while it waited.")):
@@ -679,7 +645,7 @@ class Invoker:
         if environment is not None:
             environment.kill()
 
-    def _diagnose(self, journey: _Journey, error: RunnerError) -> None:
+    def _diagnose(self, journey: Journey, error: RunnerError) -> None:
         """Attach the diagnosis to the error, unless whoever raised it has done so; the log is read only here."""
         if "diagnosis" in error.members:
             return
@@ -689,7 +655,7 @@ class Invoker:
         facts = FunctionFacts.of(journey.place.function, self._settings, timeout=invocation.timeout_seconds)
         attach(error, facts, tail)
 
-    def _is_to_be_cancelled(self, journey: _Journey) -> bool:
+    def _is_to_be_cancelled(self, journey: Journey) -> bool:
         """Somebody wants it to end: what has befallen it otherwise does not matter, nor is it tried again."""
         if journey.is_cancelled:
             return True
@@ -699,7 +665,7 @@ class Invoker:
             return False  # then it cannot be put back either
         return record is not None and record.cancel_requested_at is not None
 
-    def _finish(self, journey: _Journey, status: Status, *, is_tried_once: bool = False, **outcome: Any) -> Invocation:
+    def _finish(self, journey: Journey, status: Status, *, is_tried_once: bool = False, **outcome: Any) -> Invocation:
         """The one terminal transition. Whoever is first wins; the loser gets the winner's record."""
         finished_at, timings = utc_now(), journey.timings
         won = self._store.finish(
@@ -725,11 +691,11 @@ class Invoker:
         )
         journey.ended_as = status
         self._metrics.invocation_finished(journey.invocation.function, journey.invocation.mode, status)
-        for phase, milliseconds in _phases(timings):
+        for phase, milliseconds in phases(timings):
             self._metrics.phase(journey.invocation.function, phase, milliseconds / 1000)
         return journey.invocation
 
-    def _let_go(self, journey: _Journey) -> None:
+    def _let_go(self, journey: Journey) -> None:
         """End the container off the path of the answer, or let it go on at once; close the log, note the facts."""
         invocation = journey.invocation
         environment = journey.place.environment
@@ -749,7 +715,7 @@ class Invoker:
     def _record_progress(self, invocation_id: str) -> Callable[[Progress], None]:
         return lambda progress: self._store.note_facts(invocation_id, progress=progress, soon=True)
 
-    def _record_facts(self, journey: _Journey) -> Callable[[Facts], None]:
+    def _record_facts(self, journey: Journey) -> Callable[[Facts], None]:
         invocation = journey.invocation
 
         def record(facts: Facts) -> None:
@@ -791,160 +757,3 @@ class Invoker:
     def _wait_idle(self, seconds: float) -> bool:
         with self._idle:
             return self._idle.wait_for(lambda: not self._ids, timeout=seconds)
-
-
-def _status_of(error: RunnerError) -> Status:
-    if isinstance(error, TimedOut) and error.members.get("phase") == "run":
-        return Status.TIMED_OUT
-    if isinstance(error, QueueTimeout | Draining | Cancelled):
-        return Status.CANCELLED  # by somebody, or it was never handed to anybody
-    if isinstance(error, Lost):
-        return Status.LOST
-    return Status.FAILED
-
-
-def _accepted(invocation_id: str, function: Function, parameters: dict[str, Any], request: Request) -> Invocation:
-    """The record as it begins."""
-    return Invocation(
-        id=invocation_id,
-        function=function.name,
-        parameters=parameters,
-        status=Status.QUEUED,
-        created_at=utc_now(),
-        timeout_seconds=request.timeout or function.timeout,
-        caller=request.caller,
-        replay_of=request.replay_of,
-        callback=Callback(request.callback_url) if request.callback_url is not None else None,
-        source_hash=function.source_hash if function.is_of_then else None,
-    )
-
-
-def _said(status: Status) -> str:
-    return {Status.SUCCEEDED: "succeeded", Status.LOST: "was lost", Status.TIMED_OUT: "timed out"}.get(status, "failed")
-
-
-def _error_record(invocation: Invocation, error: RunnerError) -> dict[str, Any]:
-    """What the record keeps of an error."""
-    function_error = error.members.get("function_error") or {}
-    record: dict[str, Any] = {
-        "code": error.code,
-        "type": function_error.get("type") or error.title,
-        "message": error.detail,
-    }
-    if function_error.get("stack_trace"):
-        record["stack_trace"] = function_error["stack_trace"]
-    if error.errors:
-        record["errors"] = [{"pointer": entry.pointer, "detail": entry.detail} for entry in error.errors]
-    attach(error, FunctionFacts.of_invocation(invocation))  # where nobody has who knew more
-    record["diagnosis"] = error.members["diagnosis"]
-    return record
-
-
-def _hand_over(environment: ExecutionEnvironment | None, start: Start | None) -> HandOver | None:
-    """What the record keeps of the moment in which this environment gets the invocation; None when there is none."""
-    if environment is None or start is None:
-        return None
-    return HandOver(
-        container_name=environment.name,
-        start=start,
-        started_at=utc_now(),
-        source_hash=environment.function.source_hash,
-        image_tag=environment.image.tag,
-        image_id=environment.image.id,
-        base_image_id=environment.image.base_id,
-        memory_limit_mb=environment.function.memory_mb,
-    )
-
-
-def _told(model: ModelVersion | None, environment: ExecutionEnvironment) -> ModelVersion | None:
-    """What the container is told about the model; nothing when it has loaded another one that goes by the same name."""
-    loaded = environment.model
-    if model is None or loaded is None or (model.name, model.version) != (loaded.name, loaded.version):
-        return model
-    return model if model.registered in (None, loaded.registered) else None
-
-
-def _names(invocation: Invocation) -> dict[str, Any]:
-    names = {"invocation_id": invocation.id, "function": invocation.function}
-    if invocation.container_name and invocation.log_file:
-        names |= {"container_name": invocation.container_name, "log_file": invocation.log_file}
-    return names
-
-
-def _parse_result(function: str, body: bytes) -> Any:
-    try:
-        return loads(body)
-    except StrictJsonError as error:
-        raise InvalidResult(f"Function {function!r} returned something that is not strict JSON: {error}") from error
-
-
-def _mlflow_facts(result: Any, journey: _Journey) -> dict[str, Any] | None:
-    if not isinstance(result, dict):
-        return None
-    facts = {name: result[name] for name in MLFLOW_FIELDS if _may_be_a_fact(result.get(name))}
-    environment = journey.place.environment
-    asked = environment.function.model_of(journey.invocation.parameters) if environment is not None else None
-    if asked is not None and asked[0] == facts.get("model_name"):
-        facts["model_alias"] = asked[1]  # the result has the number that it meant
-    return facts or None
-
-
-def _may_be_a_fact(value: Any) -> bool:
-    """What names something in MLflow is short; results may hold anything, and the columns of these have an index."""
-    is_name = isinstance(value, str | int) and not isinstance(value, bool)
-    return is_name and len(str(value)) <= MAX_MLFLOW_LENGTH
-
-
-def _phases(timings: Timings) -> Iterator[tuple[str, float]]:
-    for entry in fields(timings):
-        milliseconds = getattr(timings, entry.name)
-        if milliseconds is not None:
-            yield entry.name.removesuffix("_ms"), milliseconds
-
-
-def _rounded(milliseconds: float | None) -> float | None:
-    return round(milliseconds, 2) if milliseconds is not None else None
-
-
-def _log(journey: _Journey, action: str) -> None:
-    invocation = journey.invocation
-    log.info(
-        "%s %s %s",
-        invocation.function,
-        action,
-        invocation.status,
-        extra={
-            "action": action,
-            "invocation_id": invocation.id,
-            "function": invocation.function,
-            "container": invocation.container_name,
-            "status": str(invocation.status),
-        },
-    )
-
-
-class _KeyedLocks:
-    """One lock for each idempotency key in use: from looking whether it is free until it is recorded, one at a time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: dict[tuple[str, str], tuple[threading.Lock, int]] = {}  # with how many hold or want it
-
-    @contextmanager
-    def held(self, function: str, key: str | None) -> Iterator[None]:
-        """While this is open, nobody else has the key; without one there is nothing to hold."""
-        if key is None:
-            yield
-            return
-        name = (function, key)
-        with self._lock:
-            lock, users = self._held.get(name, (threading.Lock(), 0))
-            self._held[name] = (lock, users + 1)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._lock:
-                lock, users = self._held.pop(name)
-                if users > 1:
-                    self._held[name] = (lock, users - 1)
