@@ -99,6 +99,15 @@ def test_examples_fit_their_own_schema(document, services):
         function.validate(example["value"]["parameters"])
 
 
+def test_whatever_takes_a_body_says_that_it_may_be_unreadable(document):
+    taking = [
+        operation for path in document["paths"].values() for operation in path.values() if "requestBody" in operation
+    ]
+    assert len(taking) >= 4
+    for operation in taking:
+        assert {"400", "413", "415"} <= set(operation["responses"])
+
+
 def test_it_is_strict_json(client):
     json.loads(client.get("/openapi.json").data, parse_constant=pytest.fail)
 

@@ -33,9 +33,6 @@ def routes(settings: Settings) -> list[Route]:
             headers=("X-Invocation-Id", "Preference-Applied", "Idempotent-Replayed"),
             request_headers=("Prefer", "Idempotency-Key"),
             problems=(
-                errors.InvalidJson,
-                errors.UnsupportedMediaType,
-                errors.PayloadTooLarge,
                 errors.FunctionNotFound,
                 errors.FunctionInvalid,
                 errors.ParametersInvalid,

@@ -195,7 +195,8 @@ def _responses(route: Route) -> dict[str, Any]:
         }
     by_status = defaultdict(list)
     unsafe = () if route.method == "GET" else (errors.ForbiddenOrigin,)
-    for problem in dict.fromkeys((*route.problems, *unsafe, *EVERYWHERE)):
+    unreadable = (errors.InvalidJson, errors.UnsupportedMediaType, errors.PayloadTooLarge) if route.body else ()
+    for problem in dict.fromkeys((*route.problems, *unreadable, *unsafe, *EVERYWHERE)):
         by_status[problem.status].append(problem)
     for status, problems in sorted(by_status.items()):
         lines = [f"- `{problem.code}`: {' '.join((problem.__doc__ or '').split())}" for problem in problems]
