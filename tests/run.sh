@@ -15,6 +15,8 @@ Usage: tests/run.sh [unit|check] [pytest arguments...]
   tests/run.sh                 everything: static checks, unit, api, store, docs, scripts, contract, integration, browser
   tests/run.sh unit            what needs no container engine (about a minute)
   tests/run.sh check           static checks only: ruff, mypy, import-linter, shellcheck, hadolint
+  tests/run.sh unit --hypothesis-profile explore
+                               with other generated input than always: to look for what nobody thought of
   tests/run.sh -k drain -x     arguments go to pytest; so do paths: tests/run.sh tests/integration/test_hardening.py
 
 The system under test is a stack of its own (name, port, volumes, images), so a running system is not disturbed. It is
