@@ -24,8 +24,8 @@ SHOW_CONTAINERS_FOR_FAILURES = 5
 
 # How long an example takes says more of what else the machine is doing than of what is tested. The examples are the
 # same each time, so that a run tells of what was changed; "explore" has other ones.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-settings.register_profile("explore", settings.get_profile("any machine"), derandomize=False)
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("any machine")
 
 if os.environ.get("TESTS_PREPARED"):

@@ -251,11 +251,17 @@ class ExecutionEnvironment:
 
     @property
     def may_serve_again(self) -> bool:
-        """True when it has served one, has invocations left, and its process lives."""
+        """True when it has served one, has invocations left, and its process lives and will ask for the next.
+
+        It will not when its answer was refused: then the runtime client ends its process.
+        """
+        answered = self._answer.accepted
         return (
             self._state is EnvironmentState.BUSY
             and self.served < self.function.invocations_per_container
             and not self._kill_wanted
+            and answered.done()
+            and answered.result()
         )
 
     def launch(self) -> None:
@@ -369,14 +375,12 @@ class ExecutionEnvironment:
 
         Only when `may_serve_again`. Returns what is known now; the container's process has not ended.
         """
-        self.acknowledge(accepted=False)  # unless it was told otherwise
         self._log.wait_for_line_end(LINE_END_SECONDS)
         for line in _report(ending, invocation_id, self.function.memory_mb, self._max_memory_mb):
             self._log.write_line(line)
         summary = self._log.end_part()
         with self._lock:
             self._is_released = True
-            self.idle_since = time.monotonic()
         self._become_ready_again()
         return Facts(
             None,

@@ -22,6 +22,7 @@ from function_runner.invoker import Invoker
 from function_runner.logs import LogStore, start_line
 from function_runner.pool import DIAGNOSED_LINES, Pool
 from function_runner.rounds import Rounds
+from function_runner.spool import NotReadable
 from function_runner.store import Store
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,11 @@ class Reaper:
 
         To be called before containers are served: one that is adopted must be known when it brings its result.
         """
-        kept = self._invoker.record_kept()  # what has brought its result already need not be waited for
+        try:
+            kept = self._invoker.record_kept()  # what has brought its result already need not be waited for
+        except NotReadable as error:  # most have not
+            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
+            kept = set()
         # Now: once something has been adopted, its end may let the pool make containers that wait for an invocation.
         self._unused_logs = self._logs.unused()
         running = [one for one in self._store.claimed() if one.status is Status.RUNNING and one.id not in kept]
@@ -106,11 +111,17 @@ class Reaper:
         While the engine cannot be asked, what was handed over stays open: its container may run, and deliver. When it
         answers and has nothing to say about one whose time is over, that one is ``lost``.
 
-        One whose result waits on disk stays open as well, until the database takes that.
+        One whose result waits on disk stays open as well, until the disk gives it and the database takes it. While it
+        cannot be told which these are, all do.
         """
         unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
         # In this order: whoever of them has brought a result has it on disk by now.
-        kept = self._invoker.record_kept()
+        try:
+            kept = self._invoker.record_kept()
+        except NotReadable as error:
+            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
+            self._left_open = {one.container_name or "" for one in unattended}
+            return
         containers = self._containers_by_name() if unattended else {}
         fresh: set[str] = set()
         left_open: set[str] = set()

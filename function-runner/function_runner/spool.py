@@ -74,14 +74,17 @@ class Spool:
             raise NotKept(str(error)) from error
 
     def ids(self) -> list[str]:
-        """The ids of the invocations whose results are here, in their order."""
+        """The ids of the invocations whose results are here, in their order.
+
+        Raises:
+            NotReadable: the folder cannot be read, so there may be any.
+        """
         try:
             return sorted(path.stem for path in self._folder.iterdir() if path.suffix == SUFFIX)
         except (FileNotFoundError, NotADirectoryError):  # there never was any
             return []
         except OSError as error:
-            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
-            return []
+            raise NotReadable(f"{self._folder}: {error}") from error
 
     def read(self, invocation_id: str) -> KeptResult | None:
         """What is kept for this invocation. None: nothing (any more), or nothing that could ever be read.

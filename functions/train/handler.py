@@ -78,9 +78,12 @@ def _search(parameters: Parameters, split: Split, trials: int, total: int) -> Se
     _say_progress(1, total, f"trying {trials} combinations")
 
     def report(trial: Trial) -> None:
-        score = f"{parameters.scoring} {trial.score:.4f}"
-        print(f"Trial {trial.number}: {score} with {json.dumps(trial.parameters)}", flush=True)
-        _say_progress(1 + trial.number, total, f"trial {trial.number} of {trials}: {score}")
+        # In full, because that decides which of two is the best.
+        print(
+            f"Trial {trial.number}: {parameters.scoring} {trial.score} with {json.dumps(trial.parameters)}", flush=True
+        )
+        told = f"trial {trial.number} of {trials}: {parameters.scoring} {trial.score:.4f}"
+        _say_progress(1 + trial.number, total, told)
         tracking.record_trial(trial)
 
     found = search(parameters, split, report)

@@ -375,7 +375,7 @@ def _load(container: FakeContainer, name: str) -> dict[str, Any]:
 
 
 class _LostRuntimeApi(Exception):
-    """The runtime API closed the connection."""
+    """The runtime API closed the connection, or refused."""
 
 
 @dataclass(frozen=True)
@@ -444,7 +444,7 @@ class _Client:
                 answer, content = self._send(method, path, body)
             except (OSError, http.client.HTTPException) as again:
                 raise _LostRuntimeApi from again
-        if answer.status == 403:
+        if answer.status >= 400:  # what it said was refused, or nobody knows it: the real client ends its process, too
             raise _LostRuntimeApi
         return answer.headers, content
 

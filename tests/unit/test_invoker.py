@@ -722,18 +722,37 @@ class TestSpool:
         assert made.mlflow == {"run_id": "r1", "model_name": "m", "model_version": "3"}
         assert (nothing.status, nothing.result) == (Status.SUCCEEDED, None)
 
-    def test_one_that_the_disk_does_not_give_is_waited_for(self, runner, away, monkeypatch):
+    @pytest.mark.parametrize("refuses", ["read", "ids"])
+    def test_one_that_the_disk_does_not_give_is_waited_for(self, runner, away, monkeypatch, refuses):
         invocation_id, _ = unrecorded(runner, away)
 
-        def broken(_):
+        def broken(*_):
             raise NotReadable("Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr(runner.spool, "read", broken)
+            patch.setattr(runner.spool, refuses, broken)
             runner.reaper.reconcile()
+            with pytest.raises(StoreUnavailable, match="has a result, or may have one"):
+                runner.invoker.cancel(invocation_id)
             assert runner.store.get(invocation_id).status is Status.RUNNING
         runner.reaper.reconcile()
         assert runner.store.get(invocation_id).status is Status.SUCCEEDED
+
+    def test_others_go_on_while_the_disk_does_not_tell_which_have_one(self, runner, monkeypatch):
+        runner.add("sleep", SLEEP)
+        invocation_id = runner.invoker.invoke(Request("sleep", runner.until_woken()), patience=0).id
+        wait_until(lambda: runner.store.get(invocation_id).status is Status.RUNNING)
+        runner = runner.crash()
+
+        def broken():
+            raise NotReadable("Input/output error")
+
+        monkeypatch.setattr(runner.spool, "ids", broken)
+        runner.reaper.adopt_running()
+        runner.reaper.start()
+        runner.wake()
+        wait_until(lambda: runner.store.get(invocation_id).status is Status.SUCCEEDED)
+        runner.reaper.stop()
 
     def test_one_that_ended_otherwise_meanwhile_stays_so(self, runner, away):
         invocation_id, _ = unrecorded(runner, away)

@@ -572,6 +572,32 @@ class TestReuse:
         assert runner.invoke("count").container_name == environment.name
         wait_until(lambda: environment.name not in runner.pool.names())
 
+    def test_one_that_was_idle_for_long_is_not_silent_while_it_is_given_back(self, runner, monkeypatch):
+        runner.add("count", COUNT, self.MANIFEST)
+        (environment,) = ready(runner, "count")
+        environment.idle_since -= 3600
+        release = environment.release
+
+        def release_while_the_keeper_looks(*arguments):
+            assert [reason for _, reason in runner.pool._superfluous()] == []
+            return release(*arguments)
+
+        monkeypatch.setattr(environment, "release", release_while_the_keeper_looks)
+        runner.invoke("count")
+        assert ready(runner, "count") == [environment]
+
+    @pytest.mark.parametrize("returned", ["float('nan')", "'x' * 10_000"])
+    def test_one_whose_result_is_refused_is_not_used_again(self, make_runner, returned):
+        runner = make_runner(result_max_bytes=5000)
+        code = f"def handler(event, context):\n    return {returned} if event else 'good'\n"
+        runner.add("picky", code, self.MANIFEST)
+        (environment,) = ready(runner, "picky")
+        with pytest.raises(RunnerError):
+            runner.invoke("picky", bad=True)
+        wait_until(lambda: environment.name not in runner.pool.names())
+        assert runner.pool.statistics("picky").state == "ok"
+        assert runner.invoke("picky").result == "good"
+
     def test_one_that_does_not_ask_for_more_is_given_up(self, runner, monkeypatch):
         environment = self.stands_still(runner)
         monkeypatch.setattr("function_runner.pool.pool.SILENCE_SECONDS", 0)

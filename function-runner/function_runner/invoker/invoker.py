@@ -303,6 +303,7 @@ class Invoker:
         Raises:
             InvocationNotFound: there is none.
             AlreadyEnded: it had ended in another way, or did before it could be stopped.
+            StoreUnavailable: its result waits to be recorded.
         """
         if self._store.request_cancel(invocation_id):
             self._end(invocation_id)
@@ -533,7 +534,11 @@ class Invoker:
         return finished
 
     def record_kept(self) -> set[str]:
-        """Record the results that wait on disk. Returns the ids of those that wait on: database or disk is away."""
+        """Record the results that wait on disk. Returns the ids of those that wait on: database or disk is away.
+
+        Raises:
+            NotReadable: it cannot be told which there are.
+        """
         waiting = set()
         for invocation_id in self._spool.ids():
             if self.is_under_way(invocation_id):
@@ -625,7 +630,8 @@ class Invoker:
             record = self._store.wait(invocation_id, min(0.1, patience.remaining))
             if patience.has_passed or record is None or record.status.is_terminal:
                 return
-        self.record_kept()  # its result may have come, and only wait to be recorded
+        if self._has_result(invocation_id):
+            raise StoreUnavailable("The invocation has a result, or may have one, that cannot be recorded right now.")
         record = self._store.get(invocation_id)
         if record is not None:
             self._store.finish(
@@ -635,6 +641,14 @@ class Invoker:
                 timings=Timings(),
                 error=error_record(record, Cancelled("The invocation was cancelled before it began.")),
             )
+
+    def _has_result(self, invocation_id: str) -> bool:
+        """Record what waits on disk. True: the result of this one is there, or may be, and cannot be recorded yet."""
+        try:
+            return invocation_id in self.record_kept()
+        except NotReadable as error:
+            log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
+            return True
 
     def _stop(self, journey: Journey) -> None:
         """End its wait, or its container. Its own thread records what came of it."""

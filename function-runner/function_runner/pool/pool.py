@@ -203,9 +203,12 @@ class Pool:
         if environment is None:
             return
         place.is_discarded = True
-        if environment.may_serve_again and self._is_current(environment):
-            with self._lock:
+        with self._lock:
+            goes_on = environment.may_serve_again and self._is_current(environment)
+            if goes_on:
+                environment.idle_since = time.monotonic()
                 self._planner.between[environment.token] = environment
+        if goes_on:
             facts = environment.release(ending, invocation_id)
             if environment.state is EnvironmentState.GONE:  # perhaps before it was between two: then nobody was told
                 self._changed(environment)
