@@ -34,7 +34,7 @@ def test_containers_that_do_not_start_are_shown_with_their_last_words(
 ) -> None:
     drop_broken_function("broken-start")
     page.goto(f"{base_url}/#/functions/broken-start")
-    expect(page.get_by_text("Containers fail before they are ready")).to_be_visible()
+    expect(page.get_by_text("Containers fail before they are used")).to_be_visible()
     expect(page.get_by_text(re.compile("ended its own process .*exit code 7"))).to_be_visible()
     functions = page.get_by_role("navigation", name="Functions")
     expect(functions.get_by_role("link", name="broken-start")).to_contain_text("does not start")

@@ -25,7 +25,7 @@ function tone({ state, target, ready }) {
 
 function words(pool) {
   const numbers = poolWords(pool);
-  if (pool.state === "broken") return "Containers fail before they are ready";
+  if (pool.state === "broken") return "Containers fail before they are used";
   if (pool.state === "no_memory") return `Not enough memory (POOL_MEMORY); ${numbers}`;
   if (pool.state === "off") return ["Each call gets a container made for it", numbers].filter(Boolean).join("; ");
   return numbers;
