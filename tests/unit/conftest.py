@@ -10,7 +10,7 @@ import pytest
 
 from function_runner.catalog import Catalog
 from function_runner.dispatcher import Dispatcher
-from function_runner.errors import EngineUnavailable, ModelNotFound, StoreUnavailable
+from function_runner.errors import EngineUnavailable, ModelNotFound, RunnerError, StoreUnavailable
 from function_runner.images import Images
 from function_runner.invocation import Invocation, LogState, Request
 from function_runner.invoker import Invoker
@@ -127,6 +127,20 @@ class Runner:
     def wake(self, by: str = "wake") -> None:
         """Whatever was asked to go on until this ends now."""
         (self.settings.functions_dir.parent / by).touch()
+
+    def in_background(self, name: str, **parameters: Any) -> tuple[threading.Thread, list[Invocation | RunnerError]]:
+        """Invoke in a thread; the returned list gets the record or the error."""
+        outcome: list[Invocation | RunnerError] = []
+
+        def work() -> None:
+            try:
+                outcome.append(self.invoke(name, **parameters))
+            except RunnerError as error:
+                outcome.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread, outcome
 
     def settled(self, invocation_id: str) -> Invocation:
         """The record once its container is gone and its log is closed."""

@@ -52,21 +52,6 @@ def failing(runner, name, error_class, **parameters):
     return error, runner.settled(error.members["invocation_id"])
 
 
-def in_background(runner, name, **parameters):
-    """Invoke in a thread; the returned list gets the record or the error."""
-    outcome: list[object] = []
-
-    def work():
-        try:
-            outcome.append(runner.invoke(name, **parameters))
-        except RunnerError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread, outcome
-
-
 def running(runner, name):
     """Wait until an invocation of this function runs, and return its record."""
 
@@ -257,7 +242,7 @@ def test_a_result_that_is_too_large_is_refused(make_runner):
 
 def test_a_container_killed_from_outside_is_told(runner):
     runner.add("sleep", SLEEP)
-    thread, outcome = in_background(runner, "sleep", seconds=60)
+    thread, outcome = runner.in_background("sleep", seconds=60)
     runner.engine.kill_from_outside(running(runner, "sleep").container_name)
     thread.join()
     assert isinstance(outcome[0], Killed)
@@ -267,7 +252,7 @@ def test_a_container_killed_from_outside_is_told(runner):
 
 def test_a_container_removed_from_outside_is_told(runner):
     runner.add("sleep", SLEEP)
-    thread, outcome = in_background(runner, "sleep", seconds=60)
+    thread, outcome = runner.in_background("sleep", seconds=60)
     runner.engine.remove_from_outside(running(runner, "sleep").container_name)
     thread.join()
     assert isinstance(outcome[0], Killed)
@@ -299,7 +284,7 @@ def test_twenty_first_calls_make_one_build(make_runner):
     runner = make_runner(max_concurrency=20)
     runner.add("echo", ECHO)
     runner.engine.faults.build_seconds = 0.3
-    calls = [in_background(runner, "echo", n=n) for n in range(20)]
+    calls = [runner.in_background("echo", n=n) for n in range(20)]
     for thread, _ in calls:
         thread.join()
     assert sorted(outcome[0].result["event"]["n"] for _, outcome in calls) == list(range(20))
@@ -347,7 +332,7 @@ def test_a_refused_start_leaves_nothing_behind(runner):
 
 def test_a_function_runs_no_more_often_at_once_than_it_allows(runner):
     runner.add("one", SLEEP, "max_concurrency: 1")
-    calls = [in_background(runner, "one", seconds=0.2) for _ in range(3)]
+    calls = [runner.in_background("one", seconds=0.2) for _ in range(3)]
     seen = set()
     while any(thread.is_alive() for thread, _ in calls):
         seen.add(len(runner.store.search(Wanted(function="one", statuses=["running"]))[0]))
@@ -359,7 +344,7 @@ def test_a_function_runs_no_more_often_at_once_than_it_allows(runner):
 def test_a_function_at_its_limit_does_not_hold_up_others(runner):
     runner.add("one", SLEEP, "max_concurrency: 1")
     runner.add("echo", ECHO)
-    calls = [in_background(runner, "one", **runner.until_woken()) for _ in range(2)]
+    calls = [runner.in_background("one", **runner.until_woken()) for _ in range(2)]
     record = running(runner, "one")
     runner.invoke("echo")
     assert runner.store.get(record.id).status is Status.RUNNING
@@ -373,7 +358,7 @@ def test_places_are_given_first_come_first_served(make_runner):
     runner.add("sleep", SLEEP)
     calls = []
     for n in range(4):
-        calls.append(in_background(runner, "sleep", n=n, **(runner.until_woken() if n == 0 else {})))
+        calls.append(runner.in_background("sleep", n=n, **(runner.until_woken() if n == 0 else {})))
         wait_until(lambda n=n: runner.pool.totals()["in_use"] + runner.pool.totals()["waiting"] == n + 1)
     runner.wake()
     for thread, _ in calls:
@@ -386,9 +371,9 @@ def test_places_are_given_first_come_first_served(make_runner):
 def test_beyond_the_queue_callers_are_sent_away_with_an_estimate(make_runner):
     runner = make_runner(max_concurrency=1, queue_limit=1)
     runner.add("sleep", SLEEP)
-    calls = [in_background(runner, "sleep", **runner.until_woken())]
+    calls = [runner.in_background("sleep", **runner.until_woken())]
     running(runner, "sleep")
-    calls.append(in_background(runner, "sleep"))
+    calls.append(runner.in_background("sleep"))
     wait_until(lambda: len(runner.store.search()[0]) == 2)
     with pytest.raises(Busy) as caught:
         runner.invoke("sleep", seconds=0)
@@ -409,7 +394,7 @@ def test_a_queue_of_none_still_runs_what_fits(make_runner):
 def test_waiting_too_long_ends_cancelled_and_undelivered(make_runner):
     runner = make_runner(max_concurrency=1, queue_timeout=0.2)
     runner.add("sleep", SLEEP)
-    thread, _ = in_background(runner, "sleep", **runner.until_woken())
+    thread, _ = runner.in_background("sleep", **runner.until_woken())
     running(runner, "sleep")
     with pytest.raises(QueueTimeout) as caught:
         runner.invoke("sleep", seconds=0)
@@ -423,9 +408,9 @@ def test_waiting_too_long_ends_cancelled_and_undelivered(make_runner):
 def test_draining_lets_the_running_finish_and_refuses_the_rest(make_runner):
     runner = make_runner(max_concurrency=1)
     runner.add("sleep", SLEEP)
-    first, first_outcome = in_background(runner, "sleep", **runner.until_woken())
+    first, first_outcome = runner.in_background("sleep", **runner.until_woken())
     running(runner, "sleep")
-    second, second_outcome = in_background(runner, "sleep", seconds=0)
+    second, second_outcome = runner.in_background("sleep", seconds=0)
     wait_until(lambda: runner.pool.totals()["waiting"] == 1)
     with ThreadPoolExecutor() as others:
         drained = others.submit(runner.invoker.drain, 20)
@@ -442,7 +427,7 @@ def test_draining_lets_the_running_finish_and_refuses_the_rest(make_runner):
 
 def test_draining_kills_what_does_not_finish(runner):
     runner.add("sleep", SLEEP)
-    thread, outcome = in_background(runner, "sleep", seconds=60)
+    thread, outcome = runner.in_background("sleep", seconds=60)
     running(runner, "sleep")
     assert runner.invoker.drain(0.2) is False
     thread.join()
@@ -496,7 +481,7 @@ def test_what_was_asked_of_a_model_is_in_the_record_beside_what_was_used(runner,
 
 def test_the_functions_own_environment_reaches_the_container(runner):
     runner.add("sleep", SLEEP, "environment: {LEVEL: 3}")
-    thread, _ = in_background(runner, "sleep", **runner.until_woken())
+    thread, _ = runner.in_background("sleep", **runner.until_woken())
     running(runner, "sleep")
     (container,) = runner.engine._containers.values()
     assert "LEVEL=3" in container.spec.config["Env"]
@@ -563,7 +548,7 @@ def test_output_that_is_nowhere_is_missing(stuck, monkeypatch, kept):
 
 def test_while_the_log_is_being_written_the_record_says_so(runner):
     runner.add("sleep", SLEEP)
-    thread, _ = in_background(runner, "sleep", **runner.until_woken())
+    thread, _ = runner.in_background("sleep", **runner.until_woken())
     assert running(runner, "sleep").log_state is LogState.OPEN
     runner.wake()
     thread.join()
@@ -573,7 +558,7 @@ def test_callers_of_one_failed_build_get_errors_of_their_own(make_runner):
     runner = make_runner(max_concurrency=8)
     runner.add("unbuilt", ECHO, dockerfile="FROM fake\nRUN exit 1\n")
     runner.engine.faults.build_seconds = 0.3
-    calls = [in_background(runner, "unbuilt") for _ in range(8)]
+    calls = [runner.in_background("unbuilt") for _ in range(8)]
     for thread, _ in calls:
         thread.join()
     errors = [outcome[0] for _, outcome in calls]
@@ -585,7 +570,7 @@ def test_callers_of_one_failed_build_get_errors_of_their_own(make_runner):
 def test_draining_releases_who_waits_for_a_build_and_starts_nothing_more(runner):
     runner.add("echo", ECHO)
     runner.engine.faults.may_build.clear()
-    thread, outcome = in_background(runner, "echo")
+    thread, outcome = runner.in_background("echo")
     wait_until(lambda: runner.engine.builds)
     assert runner.invoker.drain(0.1) is False
     thread.join()
@@ -601,7 +586,7 @@ def test_draining_releases_who_waits_for_a_build_and_starts_nothing_more(runner)
 def test_draining_kills_a_container_that_is_just_being_made(runner):
     runner.add("sleep", SLEEP)
     runner.engine.faults.start_seconds = 0.6
-    thread, outcome = in_background(runner, "sleep", seconds=60)
+    thread, outcome = runner.in_background("sleep", seconds=60)
     wait_until(runner.engine.containers)
     before = time.monotonic()
     assert runner.invoker.drain(0.1) is False
@@ -818,7 +803,7 @@ def test_what_cannot_name_anything_in_mlflow_is_no_fact_of_it(runner):
 
 def test_an_engine_that_goes_away_while_it_runs_leaves_the_outcome_unknown(runner):
     runner.add("sleep", SLEEP)
-    thread, outcome = in_background(runner, "sleep", seconds=60)
+    thread, outcome = runner.in_background("sleep", seconds=60)
     name = running(runner, "sleep").container_name
     runner.engine.faults.is_away = True
     runner.engine.kill_from_outside(name)
@@ -863,7 +848,7 @@ def test_an_image_that_exists_does_not_wait_behind_builds(make_runner):
     runner.engine.faults.may_build.clear()
     for name in ("one", "two"):
         runner.add(name, ECHO)
-    calls = [in_background(runner, name) for name in ("one", "two")]
+    calls = [runner.in_background(name) for name in ("one", "two")]
     wait_until(lambda: len(runner.engine.builds) == 3)
     runner.invoke("echo")
     assert all(thread.is_alive() for thread, _ in calls)
@@ -909,7 +894,7 @@ def test_what_a_function_says_of_its_progress_is_recorded(runner):
 
 def test_progress_is_known_while_it_runs(runner):
     runner.add("steps", STEPS)
-    thread, _ = in_background(runner, "steps", **runner.until_woken())
+    thread, _ = runner.in_background("steps", **runner.until_woken())
     record = running(runner, "steps")
     wait_until(lambda: (said := runner.pool.progress(record.id)) and said.done == 3)
     assert wait_until(lambda: runner.store.get(record.id).progress).done >= 1  # and reaches the disk soon

@@ -52,21 +52,6 @@ def ready(runner, name, number=1):
     return wait_until(found, what=f"{number} environments of {name} are ready", every=0.01)
 
 
-def in_background(runner, name, **parameters):
-    """Invoke in a thread; the returned list gets the record or the error."""
-    outcome: list[object] = []
-
-    def work():
-        try:
-            outcome.append(runner.invoke(name, **parameters))
-        except RunnerError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread, outcome
-
-
 def join(calls):
     for thread, _ in calls:
         thread.join()
@@ -107,7 +92,7 @@ class TestWarm:
             called(name)
 
         monkeypatch.setattr(runner.engine, "_called", note)
-        thread, outcome = in_background(runner, "count")
+        thread, outcome = runner.in_background("count")
         thread.join()
         assert outcome[0].start is Start.WARM  # so that it has waited for nobody else
         assert thread not in callers
@@ -178,7 +163,7 @@ class TestOrder:
         )
         calls = []
         for n in range(20):
-            calls.append(in_background(runner, "sleep", n=n, seconds=0.02))
+            calls.append(runner.in_background("sleep", n=n, seconds=0.02))
             wait_until(
                 lambda n=n: len(runner.store.search(Wanted(function="sleep"), limit=100)[0]) == n + 1, every=0.002
             )
@@ -191,7 +176,7 @@ class TestOrder:
         runner = make_runner(max_concurrency=1, queue_timeout=0.3)
         runner.add("sleep", SLEEP, "warm: 1")
         ready(runner, "sleep")
-        first = in_background(runner, "sleep", **runner.until_woken())
+        first = runner.in_background("sleep", **runner.until_woken())
         wait_until(lambda: runner.pool.totals()["in_use"] == 1)
         ready(runner, "sleep")
         with pytest.raises(QueueTimeout):
@@ -203,10 +188,10 @@ class TestOrder:
     def test_the_position_in_the_queue_is_known(self, make_runner):
         runner = make_runner(max_concurrency=1)
         runner.add("sleep", SLEEP)
-        calls = [in_background(runner, "sleep", **runner.until_woken())]
+        calls = [runner.in_background("sleep", **runner.until_woken())]
         wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
         for number in (1, 2):
-            calls.append(in_background(runner, "sleep"))
+            calls.append(runner.in_background("sleep"))
             wait_until(lambda number=number: runner.pool.totals()["waiting"] == number)
         waiting = sorted(runner.store.search(Wanted(statuses=["queued"]))[0], key=lambda record: record.sequence)
         assert [runner.pool.position(record.id) for record in waiting] == [1, 2]
@@ -218,7 +203,7 @@ class TestOrder:
         runner = make_runner(max_concurrency=2, max_timeout=900)
         runner.add("train", SLEEP, "timeout: 300")
         runner.add("predict", COUNT)
-        calls = [in_background(runner, "train", **runner.until_woken()) for _ in range(3)]
+        calls = [runner.in_background("train", **runner.until_woken()) for _ in range(3)]
         wait_until(lambda: runner.store.search(Wanted(function="train", statuses=["running"]))[0])
         runner.invoke("predict")
         assert len(runner.store.search(Wanted(function="train", statuses=["running"]))[0]) == 1
@@ -229,10 +214,10 @@ class TestOrder:
         runner = make_runner(max_concurrency=1, queue_limit=2)
         runner.add("sleep", SLEEP)
         runner.invoke("sleep", seconds=1)  # from this the wait is estimated
-        calls = [in_background(runner, "sleep", **runner.until_woken())]
+        calls = [runner.in_background("sleep", **runner.until_woken())]
         wait_until(lambda: runner.store.search(Wanted(statuses=["running"]))[0])
         for number in range(2):
-            calls.append(in_background(runner, "sleep"))
+            calls.append(runner.in_background("sleep"))
             wait_until(lambda number=number: len(runner.store.search()[0]) == number + 3)
         with pytest.raises(Busy) as caught:
             runner.invoke("sleep")
@@ -268,7 +253,7 @@ class TestRetiring:
     def test_one_that_is_edited_while_it_is_built_is_built_again(self, runner):
         runner.add("echo", "def handler(event, context):\n    return 'old'\n")
         runner.engine.faults.may_build.clear()
-        call = in_background(runner, "echo")
+        call = runner.in_background("echo")
         wait_until(lambda: runner.engine.builds, every=0.01)
         runner.add("echo", "def handler(event, context):\n    return 'new'\n")
         runner.engine.faults.may_build.set()
@@ -340,7 +325,7 @@ class TestRetiring:
         runner.add("echo", COUNT, "{warm: 1, warm_max: 5}")
         runner.engine.faults.start_seconds = 0.2
         ready(runner, "echo")
-        calls = [in_background(runner, "echo") for _ in range(20)]
+        calls = [runner.in_background("echo") for _ in range(20)]
         wait_until(lambda: runner.pool.statistics("echo").target > 1, every=0.01)
         join(calls)
         wait_until(lambda: runner.pool.statistics("echo").target == 1)
@@ -455,7 +440,7 @@ class TestMemory:
     def test_what_does_not_fit_waits(self, make_runner):
         runner = make_runner(functions_memory=250, max_concurrency=4)
         runner.add("sleep", SLEEP, "memory: 100")
-        calls = [in_background(runner, "sleep", **runner.until_woken()) for _ in range(4)]
+        calls = [runner.in_background("sleep", **runner.until_woken()) for _ in range(4)]
         wait_until(lambda: len(runner.store.search(Wanted(statuses=["running"]))[0]) == 2)
         wait_until(lambda: runner.pool.totals()["waiting"] == 2)
         time.sleep(0.3)  # as long as nothing ends, nothing more begins
@@ -618,7 +603,7 @@ class TestReuse:
         runner = make_runner(max_concurrency=4)
         runner.add("sleep", SLEEP, "{warm: 1, warm_max: 1, invocations_per_container: 100}")
         ready(runner, "sleep")
-        records = join([in_background(runner, "sleep", seconds=0.05) for _ in range(8)])
+        records = join([runner.in_background("sleep", seconds=0.05) for _ in range(8)])
         assert len({record.container_name for record in records}) == 1
         spans = sorted((record.started_at, record.finished_at) for record in records)
         assert len(records) == 8
