@@ -316,18 +316,21 @@ class FakeEngine:
 
     def hold_after_its_next_result(self, name: str) -> None:
         """It does not ask for more work then, as a process that hangs."""
-        next(c for c in self._containers.values() if c.spec.name == name).may_ask_again.clear()
+        self._named(name).may_ask_again.clear()
 
     def kill_from_outside(self, name: str, exit_code: int = 137) -> None:
         """What ``docker kill`` by hand does."""
-        next(c for c in self._containers.values() if c.spec.name == name).end(exit_code)
+        self._named(name).end(exit_code)
 
     def remove_from_outside(self, name: str) -> None:
         """What ``docker rm -f`` by hand does."""
-        container = next(c for c in self._containers.values() if c.spec.name == name)
+        container = self._named(name)
         with self._lock:
             del self._containers[container.id]
         container.end(137)
+
+    def _named(self, name: str) -> FakeContainer:
+        return next(container for container in self._containers.values() if container.spec.name == name)
 
     def _called(self, name: str) -> None:
         self.calls.append(name)

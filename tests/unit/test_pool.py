@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -607,7 +608,7 @@ class TestReuse:
         assert len({record.container_name for record in records}) == 1
         spans = sorted((record.started_at, record.finished_at) for record in records)
         assert len(records) == 8
-        assert spans
+        assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
 
     def test_without_warm_it_stays_for_a_while(self, runner):
         runner.add("count", COUNT, "{invocations_per_container: 100, max_idle: 1}")
