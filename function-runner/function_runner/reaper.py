@@ -22,7 +22,6 @@ from function_runner.invoker import Invoker
 from function_runner.logs import LogStore, start_line
 from function_runner.pool import DIAGNOSED_LINES, Pool
 from function_runner.rounds import Rounds
-from function_runner.spool import NotReadable
 from function_runner.store import Store
 
 log = logging.getLogger(__name__)
@@ -83,11 +82,8 @@ class Reaper:
 
         To be called before containers are served: one that is adopted must be known when it brings its result.
         """
-        try:
-            kept = self._invoker.record_kept()  # what has brought its result already need not be waited for
-        except NotReadable as error:  # most have not
-            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
-            kept = set()
+        # What has brought its result already need not be waited for. Where that cannot be told: most have not.
+        kept = self._invoker.record_kept() or set()
         # Now: once something has been adopted, its end may let the pool make containers that wait for an invocation.
         self._unused_logs = self._logs.unused()
         running = [one for one in self._store.claimed() if one.status is Status.RUNNING and one.id not in kept]
@@ -116,10 +112,8 @@ class Reaper:
         """
         unattended = [one for one in self._store.claimed() if not self._invoker.is_under_way(one.id)]
         # In this order: whoever of them has brought a result has it on disk by now.
-        try:
-            kept = self._invoker.record_kept()
-        except NotReadable as error:
-            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
+        kept = self._invoker.record_kept()
+        if kept is None:
             self._left_open = {one.container_name or "" for one in unattended}
             return
         containers = self._containers_by_name() if unattended else {}

@@ -533,14 +533,18 @@ class Invoker:
         self._spool.forget(invocation_id)
         return finished
 
-    def record_kept(self) -> set[str]:
+    def record_kept(self) -> set[str] | None:
         """Record the results that wait on disk. Returns the ids of those that wait on: database or disk is away.
 
-        Raises:
-            NotReadable: it cannot be told which there are.
+        None: it cannot be told which there are.
         """
+        try:
+            kept_ids = self._spool.ids()
+        except NotReadable as error:
+            log.error("results unreadable: %s", error, extra={"action": "result_unreadable"})
+            return None
         waiting = set()
-        for invocation_id in self._spool.ids():
+        for invocation_id in kept_ids:
             if self.is_under_way(invocation_id):
                 continue  # somebody waits for it, and tries by himself
             try:
@@ -630,7 +634,8 @@ class Invoker:
             record = self._store.wait(invocation_id, min(0.1, patience.remaining))
             if patience.has_passed or record is None or record.status.is_terminal:
                 return
-        if self._has_result(invocation_id):
+        waiting = self.record_kept()
+        if waiting is None or invocation_id in waiting:
             raise StoreUnavailable("The invocation has a result, or may have one, that cannot be recorded right now.")
         record = self._store.get(invocation_id)
         if record is not None:
@@ -641,14 +646,6 @@ class Invoker:
                 timings=Timings(),
                 error=error_record(record, Cancelled("The invocation was cancelled before it began.")),
             )
-
-    def _has_result(self, invocation_id: str) -> bool:
-        """Record what waits on disk. True: the result of this one is there, or may be, and cannot be recorded yet."""
-        try:
-            return invocation_id in self.record_kept()
-        except NotReadable as error:
-            log.warning("result not recorded yet: %s", error, extra={"action": "record_retried"})
-            return True
 
     def _stop(self, journey: Journey) -> None:
         """End its wait, or its container. Its own thread records what came of it."""
